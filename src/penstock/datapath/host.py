@@ -1,0 +1,212 @@
+"""Packets between the datapath and Python: one ring out, in the order of events, and rings in for sources."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from penstock.datapath.memory import Array, Stateful
+from penstock.datapath.packet import Packet, meta, upcall
+from penstock.datapath.source import datapath
+from penstock.packet.integers import boolean, u8, u32, u64
+from penstock.packet.layout import ANNO_BYTES, PACKET_TYPES
+
+if TYPE_CHECKING:
+    from penstock.datapath.pool import PacketPool
+
+__all__ = ["HostPacket", "HostRing", "HostSource"]
+
+_RING_BYTES = 1 << 20
+_HEADER = struct.Struct("<IIQQIIIIIIII48s")  # total, element, tag, timestamp, length, caplen, data, mac, net, trans, type, device
+_SKIP = 0xFFFF_FFFF
+
+
+@dataclass(slots=True)
+class HostPacket:
+    """A packet as Python sees it. Header offsets are from the start of ``data``; None where not set."""
+
+    data: bytes
+    length: int
+    timestamp_ns: int
+    annotations: bytes
+    mac: int | None
+    network: int | None
+    transport: int | None
+    packet_type: str
+    device: int
+    tag: int
+
+    def anno(self, offset: int, size: int = 1) -> int:
+        return int.from_bytes(self.annotations[offset : offset + size], "little")
+
+
+class HostRing(Stateful):
+    """What the datapath hands to Python: copies of packets, with a tag, for one element each.
+
+    One ring for all elements keeps the order of events. When it is full the host is asked to read it at
+    once, so that nothing is lost; where no host can be asked, the record is dropped and counted.
+    """
+
+    is_root = True
+
+    written: u64
+    read: u64
+    dropped: u64
+    faults: u64
+
+    def __init__(self) -> None:
+        self.data = Array(u8, _RING_BYTES)
+        self.header_bytes = _HEADER.size
+
+    @datapath
+    def room_for(self, need: u32) -> bool:
+        """Whether ``need`` bytes in one piece are free, after a skip to the start of the ring if it takes one."""
+        at = u32(self.written) & (_RING_BYTES - 1)
+        total = need
+        if at + need > _RING_BYTES:
+            total = need + (_RING_BYTES - at)
+        return self.written - self.read + total <= _RING_BYTES
+
+    @datapath
+    def put32(self, at: u32, value: u32) -> None:
+        for i in (0, 1, 2, 3):
+            self.data[at + i] = value >> (8 * i)
+
+    @datapath
+    def put64(self, at: u32, value: u64) -> None:
+        self.put32(at, u32(value))
+        self.put32(at + 4, u32(value >> 32))
+
+    @datapath
+    def relative(self, p: Packet, name: str) -> u32:
+        """A header position from the data start, biased so that 0 can mean "not set"."""
+        place = meta(p, name)
+        if place == 0:
+            return 0
+        return place + 0x10000 - meta(p, "data")
+
+    @datapath
+    def send(self, element: int, p: Packet, tag: u64, limit: u32) -> None:
+        """Hand a copy of ``p``, at most ``limit`` bytes of it, to Python; the packet stays the caller's."""
+        caplen = min(p.length, limit)
+        need = (caplen + self.header_bytes + 7) & 0xFFFFFFF8
+        if not self.room_for(need):
+            upcall()
+        if not self.room_for(need):
+            self.dropped += 1
+        else:
+            at = u32(self.written) & (_RING_BYTES - 1)
+            if at + need > _RING_BYTES:
+                self.put32(at, _SKIP)
+                self.written += _RING_BYTES - at
+                at = u32(0)
+            self.put32(at, need)
+            self.put32(at + 4, u32(element))
+            self.put64(at + 8, tag)
+            self.put64(at + 16, p.timestamp)
+            self.put32(at + 24, p.length)
+            self.put32(at + 28, caplen)
+            self.put32(at + 32, self.relative(p, "mac"))
+            self.put32(at + 36, self.relative(p, "network"))
+            self.put32(at + 40, self.relative(p, "transport"))
+            self.put32(at + 44, p.packet_type)
+            self.put32(at + 48, p.device)
+            self.put32(at + 52, p.extra_length)
+            for i in range(ANNO_BYTES // 8):
+                self.put64(at + 56 + 8 * i, p.anno64[8 * i])
+            p.data.store_to(self.data, at + self.header_bytes, 0, caplen)
+            self.written += need
+
+    def drain(self) -> list[tuple[int, HostPacket]]:
+        """Everything that was handed over since the last call: (element index, packet)."""
+        out: list[tuple[int, HostPacket]] = []
+        written, read = self.written, self.read
+        if written == read:
+            return out
+        view = self.data.view()
+        while read != written:
+            at = read & (_RING_BYTES - 1)
+            total = int.from_bytes(view[at : at + 4], "little")
+            if total == _SKIP:
+                read += _RING_BYTES - at
+                continue
+            (total, element, tag, timestamp, length, caplen, mac, network, transport, kind, device, _,
+             annotations) = _HEADER.unpack_from(view, at)
+            data = bytes(view[at + _HEADER.size : at + _HEADER.size + caplen])
+            out.append((element, HostPacket(
+                data, length, timestamp, annotations, *(v - 0x10000 if v else None for v in (mac, network, transport)),
+                PACKET_TYPES[kind] if kind < len(PACKET_TYPES) else str(kind), device, tag,
+            )))
+            read += total
+        self.read = read
+        return out
+
+
+_IN_HEADER = struct.Struct("<IIQII")  # total, length, timestamp, caplen, packet type
+
+
+class HostSource(Stateful):
+    """A ring of packets from Python to one element. ``closed`` tells that no more will come."""
+
+    written: u64
+    read: u64
+    closed: boolean
+
+    def __init__(self, size_bytes: int = 1 << 19):
+        self.size = size_bytes
+        self.header_bytes = _IN_HEADER.size
+        self.data = Array(u8, size_bytes)
+
+    # Python's side
+
+    def offer(self, data: bytes | memoryview, *, timestamp_ns: int = 0, length: int | None = None,
+              packet_type: int = 0) -> bool:
+        """Write one packet; False where there is no room now."""
+        need = (_IN_HEADER.size + len(data) + 7) & ~7
+        written, read = self.written, self.read
+        at = written & (self.size - 1)
+        skip = self.size - at if at + need > self.size else 0
+        if written - read + skip + need > self.size:
+            return False
+        view = self.data.view()
+        if skip:
+            view[at : at + 4] = _SKIP.to_bytes(4, "little")
+            at = 0
+        _IN_HEADER.pack_into(view, at, need, len(data) if length is None else length, timestamp_ns, len(data), packet_type)
+        view[at + _IN_HEADER.size : at + _IN_HEADER.size + len(data)] = data
+        self.written = written + skip + need
+        return True
+
+    @property
+    def is_empty(self) -> bool:
+        return self.written == self.read
+
+    # The datapath's side
+
+    @datapath
+    def load32(self, at: u32) -> u32:
+        return (
+            u32(self.data[at]) | (u32(self.data[at + 1]) << 8) | (u32(self.data[at + 2]) << 16)
+            | (u32(self.data[at + 3]) << 24)
+        )
+
+    @datapath
+    def next(self, pool: PacketPool) -> Packet | None:
+        """The next packet, or None where the ring is empty or the pool is."""
+        if self.written == self.read:
+            return None
+        at = u32(self.read) & (self.size - 1)
+        if self.load32(at) == _SKIP:
+            self.read += self.size - at
+            at = u32(0)
+        caplen = self.load32(at + 16)
+        self.read += self.load32(at)
+        p = pool.allocate(caplen)
+        if p is None:
+            return None
+        p.data.load_from(self.data, at + self.header_bytes, 0, caplen)
+        p.timestamp = u64(self.load32(at + 8)) | (u64(self.load32(at + 12)) << 32)
+        p.extra_length = self.load32(at + 4) - caplen
+        p.packet_type = self.load32(at + 20)
+        return p

@@ -1,0 +1,250 @@
+"""Tasks, timers, notifiers and the driver that runs them: written in the datapath subset themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from penstock.datapath.clock import Clock
+from penstock.datapath.memory import Array, Stateful
+from penstock.datapath.packet import dispatch
+from penstock.datapath.source import datapath
+from penstock.packet.integers import boolean, i32, u8, u32, u64
+
+__all__ = ["DEFAULT_TICKETS", "MAX_TICKETS", "Driver", "Notifier", "Task", "Timer"]
+
+STRIDE1 = 65536  # Click's constants
+DEFAULT_TICKETS = 1024
+MAX_TICKETS = 32768
+TIMER_STRIDE = 16
+MAX_TIMERS_A_ROUND = 64
+NEVER = 0xFFFF_FFFF_FFFF_FFFF
+NOBODY = 0xFFFF_FFFF
+
+
+class Driver(Stateful):
+    """Stride scheduling of tasks (Waldspurger 1995, as Click does it) and the timers.
+
+    ``attention`` makes ``run`` come back to the host soon. ``runcount`` at 0 or below means stop.
+    """
+
+    is_root = True
+
+    runcount: i32
+    attention: u32
+    depth: u32
+    current: u32
+    upcall: u64
+    next_expiry: u64
+    faults: u64
+    steps: u64
+
+    def __init__(self, clock: Clock):
+        self.clock = clock
+        self.tasks: list[Task] = []
+        self.timers: list[Timer] = []
+        self.n_tasks = 0
+        self.n_timers = 0
+        self.targets: tuple[str, ...] = ()
+        self.timer_targets: tuple[str, ...] = ()
+
+    def finish(self) -> None:
+        """All tasks and timers are known: make the tables."""
+        n = self.n_tasks = len(self.tasks)
+        self.n_timers = len(self.timers)
+        self.following = Array(u32, n + 1, [n] * (n + 1))
+        self.preceding = Array(u32, n + 1, [n] * (n + 1))
+        self.passes = Array(u32, n + 1)
+        self.strides = Array(u32, n + 1, [STRIDE1 // t.tickets for t in self.tasks] + [0])
+        self.scheduled = Array(u8, n + 1)
+        self.expiry = Array(u64, self.n_timers + 1, [NEVER] * (self.n_timers + 1))
+        self.targets = tuple(t.target for t in self.tasks)
+        self.timer_targets = tuple(t.target for t in self.timers)
+        self.runcount = 1
+        self.current = NOBODY
+        self.next_expiry = NEVER
+
+    # Tasks
+
+    @datapath(inline=False)
+    def insert(self, task: u32) -> None:
+        """Behind all tasks whose pass is not greater."""
+        place = self.preceding[self.n_tasks]
+        mine = self.passes[task]
+        for _ in range(self.n_tasks):
+            if place == self.n_tasks:
+                break
+            if i32(mine - self.passes[place]) >= 0:
+                break
+            place = self.preceding[place]
+        after = self.following[place]
+        self.following[place] = task
+        self.preceding[task] = place
+        self.following[task] = after
+        self.preceding[after] = task
+
+    @datapath(inline=False)
+    def remove(self, task: u32) -> None:
+        before = self.preceding[task]
+        after = self.following[task]
+        self.following[before] = after
+        self.preceding[after] = before
+
+    @datapath(inline=False)
+    def schedule(self, task: u32) -> None:
+        if self.scheduled[task] != 0:
+            return
+        self.scheduled[task] = 1
+        if self.current == task:
+            return
+        head = self.following[self.n_tasks]
+        if head != self.n_tasks:
+            self.passes[task] = self.passes[head]
+        self.insert(task)
+
+    @datapath(inline=False)
+    def unschedule(self, task: u32) -> None:
+        if self.scheduled[task] == 0:
+            return
+        self.scheduled[task] = 0
+        if self.current != task:
+            self.remove(task)
+
+    # Timers
+
+    @datapath(inline=False)
+    def set_timer(self, timer: u32, when: u64) -> None:
+        self.expiry[timer] = when
+        if when < self.next_expiry:
+            self.next_expiry = when
+
+    @datapath(inline=False)
+    def run_timers(self) -> None:
+        """Every timer that is due, the earliest first, each once a round."""
+        now = self.clock.now()
+        for _ in range(MAX_TIMERS_A_ROUND):
+            best: u64 = NEVER
+            which: u32 = 0
+            for i in range(self.n_timers):
+                when = self.expiry[i]
+                if when < best:
+                    best = when
+                    which = i
+            self.next_expiry = best
+            if best > now or best == NEVER:
+                return
+            self.expiry[which] = NEVER
+            dispatch(which, self.timer_targets)
+            if self.attention != 0:
+                self.next_expiry = 0
+                return
+
+    # The loop
+
+    @datapath(inline=False)
+    def run(self, limit: u64) -> u64:
+        """Run tasks and timers until nothing is runnable, the host is wanted, or ``limit`` steps are done."""
+        count: u64 = 0
+        if self.next_expiry != NEVER:
+            self.run_timers()
+        for step in range(limit):
+            if self.attention != 0:
+                break
+            task = self.following[self.n_tasks]
+            if task == self.n_tasks:
+                break
+            count += 1
+            self.remove(task)
+            self.scheduled[task] = 0
+            self.current = task
+            worked = dispatch(task, self.targets)
+            self.current = NOBODY
+            if self.scheduled[task] != 0:
+                self.passes[task] = self.passes[task] + self.strides[task]
+                self.insert(task)
+                if not worked and self.following[self.n_tasks] == task:
+                    break
+            if (step & (TIMER_STRIDE - 1)) == TIMER_STRIDE - 1 and self.next_expiry != NEVER:
+                self.run_timers()
+        self.steps += count
+        return count
+
+    @property
+    def runnable(self) -> bool:
+        return self.following[self.n_tasks] != self.n_tasks
+
+
+class Task(Stateful):
+    """Something of an element's that wants to run: its datapath method ``method``, which tells if it worked."""
+
+    def __init__(self, element: Any, method: str = "run_task", *, tickets: int = DEFAULT_TICKETS, active: bool = True):
+        self.driver: Driver = element.driver
+        self.index = len(self.driver.tasks)
+        self.tickets = tickets
+        self.active_at_start = active
+        self.target = f"e{element.index}_{method}"
+        self.driver.tasks.append(self)
+
+    @datapath
+    def reschedule(self) -> None:
+        self.driver.schedule(u32(self.index))
+
+    @datapath
+    def unschedule(self) -> None:
+        self.driver.unschedule(u32(self.index))
+
+    @property
+    def is_scheduled(self) -> bool:
+        return bool(self.driver.scheduled[self.index])
+
+    def set_tickets(self, tickets: int) -> None:
+        self.tickets = tickets
+        self.driver.strides[self.index] = STRIDE1 // tickets
+
+
+class Timer(Stateful):
+    """Calls an element's datapath method ``method`` at a time, in nanoseconds."""
+
+    def __init__(self, element: Any, method: str = "run_timer"):
+        self.driver: Driver = element.driver
+        self.clock: Clock = element.clock
+        self.index = len(self.driver.timers)
+        self.target = f"e{element.index}_{method}"
+        self.driver.timers.append(self)
+
+    @datapath
+    def schedule_at(self, when: u64) -> None:
+        self.driver.set_timer(u32(self.index), when)
+
+    @datapath
+    def schedule_after(self, ns: u64) -> None:
+        self.driver.set_timer(u32(self.index), self.clock.now() + ns)
+
+    @datapath
+    def unschedule(self) -> None:
+        self.driver.set_timer(u32(self.index), u64(NEVER))
+
+    @property
+    def expiry_ns(self) -> int | None:
+        when = self.driver.expiry[self.index]
+        return None if when == NEVER else when
+
+
+class Notifier(Stateful):
+    """A signal that an element raises and lowers; tasks that sleep on it are woken when it rises."""
+
+    active: boolean
+
+    def __init__(self, active: bool = False):
+        self.active = active
+        self.listeners: list[Task] = []
+
+    @datapath
+    def wake(self) -> None:
+        if not self.active:
+            self.active = True
+            for task in self.listeners:
+                task.reschedule()
+
+    @datapath
+    def sleep(self) -> None:
+        self.active = False

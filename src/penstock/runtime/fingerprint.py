@@ -1,0 +1,113 @@
+"""The key of an image: everything that the compiled code depends on, in one digest."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+from penstock.datapath.memory import Array, Stateful, Struct
+from penstock.datapath.source import DatapathFunction
+from penstock.packet.integers import IntType
+
+__all__ = ["fingerprint"]
+
+_PACKAGE = Path(__file__).parent.parent
+_COMPILED_FROM = ("datapath", "elements", "packet", "runtime")
+
+
+@functools.cache
+def _package_digest() -> str:
+    """Names, sizes and times of this package's sources: they are the compiler and the elements."""
+    digest = hashlib.sha256()
+    for room in _COMPILED_FROM:
+        for path in sorted((_PACKAGE / room).rglob("*.py")):
+            status = path.stat()
+            digest.update(f"{path.relative_to(_PACKAGE)} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+@functools.cache
+def _cpu_digest() -> str:
+    """Model and features: code for one processor is not given to another."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return ""
+    lines = [line for line in text.split("\n\n")[0].splitlines() if line.startswith(("model", "flags", "vendor"))]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+@functools.cache
+def _source_digest(module: str) -> str:
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
+
+
+def _canonical(value: Any, out: list[str], depth: int = 0) -> None:
+    """Append a text that is equal for equal constants."""
+    if depth > 60:
+        out.append("deep")
+    elif value is None or isinstance(value, (bool, int, float, str, bytes)):
+        out.append(f"{type(value).__name__}{value!r}")
+    elif isinstance(value, (tuple, list)):
+        out.append("(")
+        for item in value:
+            _canonical(item, out, depth + 1)
+        out.append(")")
+    elif isinstance(value, (set, frozenset)):
+        _canonical(sorted(value, key=repr), out, depth + 1)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _canonical(key, out, depth + 1)
+            _canonical(item, out, depth + 1)
+    elif isinstance(value, Array):
+        out.append(f"array{value.offset},{value.length},{value.stride}")
+        _canonical(value.kind, out, depth + 1)
+    elif isinstance(value, IntType):
+        out.append(str(value))
+    elif isinstance(value, type) and issubclass(value, Struct):
+        out.append(f"struct{value.SIZE}")
+        _canonical(value.FIELDS, out, depth + 1)
+    elif isinstance(value, type):
+        out.append(f"type{value.__module__}.{value.__qualname__}")
+    elif isinstance(value, Stateful):
+        offsets = sorted(value._offsets.items())
+        out.append(f"state{type(value).__qualname__}{getattr(value, 'index', '')}{offsets}")
+        if not value.is_root:
+            for name, item in vars(value).items():
+                if name not in ("_memory", "_initial", "_offsets"):
+                    out.append(name)
+                    _canonical(item, out, depth + 1)
+    elif dataclasses.is_dataclass(value):
+        out.append(type(value).__qualname__)
+        for field in dataclasses.fields(value):
+            _canonical(getattr(value, field.name), out, depth + 1)
+    elif isinstance(value, (types.FunctionType, types.MethodType, DatapathFunction)):
+        out.append(f"function{getattr(value, '__qualname__', '')}")
+    else:
+        out.append(f"opaque{type(value).__qualname__}")
+
+
+#: attributes that the router set and that say nothing the graph does not say
+_PLUMBING = {"router", "handlers", "at", "program", "_memory", "_initial", "_offsets", "name"}
+
+
+def fingerprint(roots: list[tuple[str, Stateful]], memory_bytes: int, options: str) -> str:
+    """The digest of a laid-out configuration."""
+    out: list[str] = [_package_digest(), _cpu_digest(), str(memory_bytes), options]
+    for _, root in roots:
+        cls = type(root)
+        out.append(f"{cls.__module__}.{cls.__qualname__}")
+        if not cls.__module__.startswith("penstock."):
+            out.append(_source_digest(cls.__module__))
+        out.append(str(sorted(root._offsets.items())))
+        for name, value in sorted(vars(root).items()):
+            if name not in _PLUMBING:
+                out.append(name)
+                _canonical(value, out)
+    return hashlib.sha256("\n".join(out).encode("utf-8", "surrogateescape")).hexdigest()

@@ -1,0 +1,291 @@
+"""A router: elements put together from a flat configuration, their memory and their image."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from penstock.datapath.clock import SIMULATED_START_NS, Clock, Random
+from penstock.datapath.host import HostRing
+from penstock.datapath.memory import Layout, Memory, Stateful, attach, lay_out
+from penstock.datapath.pool import PacketPool
+from penstock.datapath.program import Program
+from penstock.datapath.sched import Driver
+from penstock.datapath.source import DatapathError
+from penstock.elements import catalog
+from penstock.elements.element import ConfigureError, Element
+from penstock.lang.arguments import ArgumentContext, ArgumentError, assign_arguments
+from penstock.lang.configuration import Configuration
+from penstock.lang.load import flatten
+from penstock.lang.ports import resolve_ports
+from penstock.lang.source import Diagnostics, quote
+from penstock.packet.layout import ANNOTATIONS, DEFAULT_HEADROOM
+from penstock.runtime.fingerprint import fingerprint
+from penstock.runtime.image import Image, ImageCache, LoadedImage
+
+__all__ = ["Router"]
+
+_PACKETS_IN_FLIGHT = 256
+_DEFAULT_BUFFER_BYTES = 2048 - 128 + DEFAULT_HEADROOM
+_ENGINES = ("compiled", "interpreter")
+
+
+class Router:
+    """One installed configuration.
+
+    ``engine`` is ``compiled`` (machine code) or ``interpreter`` (the same typed form, step by step).
+    ``simulated_start_ns`` replaces the clock by simulated time. Errors raise ConfigurationError.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        *,
+        diagnostics: Diagnostics | None = None,
+        engine: str = "compiled",
+        simulated_start_ns: int | None = None,
+        cache: ImageCache | None = None,
+        seed: int | None = None,
+    ):
+        if engine not in _ENGINES:
+            raise ValueError(f"engine must be one of {', '.join(_ENGINES)}")
+        self.configuration = configuration
+        self.diagnostics = diagnostics if diagnostics is not None else Diagnostics()
+        self.engine = engine
+        self.cache = cache
+        self.clock = Clock()
+        self.random = Random()
+        self.driver = Driver(self.clock)
+        self.host = HostRing()
+        self.context = ArgumentContext({}, dict(ANNOTATIONS))
+        self.elements: list[Element] = []
+        self.by_name: dict[str, Element] = {}
+        self.memory: Memory | None = None
+        self.layout = Layout([], 0)
+        self.image: Image | None = None
+        self.image_from_cache = False
+        self._loaded: LoadedImage | None = None
+        self._run: Callable[..., int] | None = None
+        self._upcall: Any = None
+        self._simulated_start_ns = simulated_start_ns
+        self._seed = seed
+        self._initialized: list[Element] = []
+        self.failed_initialize = False
+        self._make()
+
+    @classmethod
+    def from_text(cls, text: str, *, file: str = "config", variables: Mapping[str, str] | None = None,
+                  library_path: tuple[Path, ...] = (), **options: Any) -> Router:
+        """Parse, flatten and install configuration text."""
+        diagnostics = options.pop("diagnostics", None) or Diagnostics()
+        flat = flatten(text, file=file, known_classes=catalog.is_known, class_names=catalog.class_names,
+                       variables=variables, library_path=library_path, diagnostics=diagnostics)
+        diagnostics.raise_if_errors()
+        return cls(flat, diagnostics=diagnostics, **options)
+
+    # Making it
+
+    def _make(self) -> None:
+        try:
+            self._create()
+            self._configure()
+            self._initialize()
+        except Exception:
+            self.failed_initialize = True
+            self._cleanup_elements()
+            raise
+        self._install()
+
+    def _create(self) -> None:
+        ports = resolve_ports(self.configuration, catalog.port_rules, self.diagnostics)
+        self.failed_initialize = bool(self.diagnostics.errors)
+        self.diagnostics.raise_if_errors()
+        for i, use in enumerate(self.configuration.elements):
+            cls = catalog.find(use.class_name)
+            assert cls is not None
+            element: Element = cls.__new__(cls)
+            element.name, element.class_name, element.arguments = use.name, use.class_name, use.arguments
+            element.index, element.at, element.router = i, use.at, self
+            element.clock, element.random, element.driver, element.host = (
+                self.clock, self.random, self.driver, self.host
+            )
+            element.ninputs, element.noutputs = len(ports.inputs[i]), len(ports.outputs[i])
+            element.input_codes, element.output_codes = ports.inputs[i], ports.outputs[i]
+            element.input_peers, element.output_peers = ports.input_peers[i], ports.output_peers[i]
+            element.handlers = {}
+            self.elements.append(element)
+            self.by_name[use.name] = element
+        for element in self.elements:
+            element.__init__()  # type: ignore[misc]
+
+    def _configure(self) -> None:
+        for element in sorted(self.elements, key=lambda e: e.configure_phase):
+            with self.diagnostics.within(f"While configuring {quote(str(element))}:", element.at):
+                self.configure_element(element, element.arguments)
+        self.failed_initialize = bool(self.diagnostics.errors)
+        self.diagnostics.raise_if_errors()
+
+    def configure_element(self, element: Element, arguments: str) -> None:
+        """Give ``arguments`` to the element; problems become diagnostics."""
+        positional, keywords, errors = assign_arguments(type(element).configure, arguments, self.context)
+        for message in errors:
+            self.diagnostics.error(message, code="E060")
+        if errors:
+            return
+        try:
+            element.configure(*positional, **keywords)
+        except (ConfigureError, ArgumentError) as error:
+            for line in str(error).split("\n"):
+                self.diagnostics.error(line, code="E061")
+
+    def _initialize(self) -> None:
+        for element in self.elements:
+            with self.diagnostics.within(f"While initializing {quote(str(element))}:", element.at):
+                self._initialized.append(element)
+                try:
+                    element.initialize()
+                except ConfigureError as error:
+                    for line in str(error).split("\n"):
+                        self.diagnostics.error(line, code="E062")
+                except OSError as error:
+                    self.diagnostics.error(f"{error.filename or ''}: {error.strerror}".lstrip(": "), code="E063")
+        self.diagnostics.raise_if_errors()
+
+    def _install(self) -> None:
+        capacity = _PACKETS_IN_FLIGHT + sum(e.packets_held for e in self.elements)
+        buffer_bytes = max([_DEFAULT_BUFFER_BYTES, *(e.buffer_bytes + 2 * DEFAULT_HEADROOM for e in self.elements)])
+        self.pool = PacketPool(capacity, buffer_bytes)
+        self.driver.finish()
+        self.program = Program(self.pool, self.driver, self.clock, self.elements)
+        self.program.upcall = self.drain_host
+        self.roots: list[tuple[str, Stateful]] = [
+            ("driver", self.driver), ("clock", self.clock), ("random", self.random), ("host", self.host),
+            *((e.name, e) for e in self.elements), ("pool", self.pool),
+        ]
+        for element in self.elements:
+            element.pool = self.pool
+        for _, root in self.roots:
+            self._give_program(root)
+        # Offset 0 stays free: it means "no packet".
+        self.layout = lay_out(self.roots, start=64)
+        self.memory = Memory(self.layout.size)
+        attach(self.roots, self.memory)
+        self.pool.fill()
+        if self._simulated_start_ns is not None:
+            self.clock.simulated = True
+            self.clock.time = self._simulated_start_ns or SIMULATED_START_NS
+        self.random.state = self._seed or int.from_bytes(__import__("os").urandom(8), "little") | 1
+        self.clock.synchronise()
+        for element in self.elements:
+            element.add_handlers()
+        for task in self.driver.tasks:
+            if task.active_at_start:
+                task.reschedule()
+        for element in self.elements:
+            element.started()
+
+    def _give_program(self, root: Stateful) -> None:
+        root.program = self.program  # type: ignore[attr-defined]
+        for _, inner in root.state_objects():
+            if isinstance(inner, Stateful):
+                self._give_program(inner)
+
+    # The image
+
+    def build(self) -> Image:
+        """The image of this configuration, from the cache where it has it."""
+        if self.image is not None:
+            return self.image
+        assert self.memory is not None
+        key = fingerprint(self.roots, self.layout.size, "inline")
+        if self.cache is not None and (cached := self.cache.load(key)) is not None:
+            self.image, self.image_from_cache = cached, True
+            return cached
+        from penstock.datapath.llvm.compile import compile_text, link
+
+        text = self.assembly()
+        code, entries = link(compile_text(text), [Program.RUN])
+        self.image = Image(code, entries)
+        if self.cache is not None:
+            self.cache.store(key, self.image)
+        return self.image
+
+    def assembly(self) -> str:
+        """LLVM assembly of everything the driver can reach."""
+        from penstock.datapath.llvm.emit import emit_module
+
+        functions = self.program.build()
+        return emit_module(
+            functions, {Program.RUN}, release=self.program.release().name,
+            depth_offset=self.driver._offsets["depth"], upcall_offset=self.driver._offsets["upcall"],
+        )
+
+    def load(self) -> None:
+        """Make the image ready to run."""
+        if self.engine != "compiled" or self._run is not None:
+            return
+        self._loaded = LoadedImage(self.build())
+        self._run = self._loaded.function(Program.RUN, ctypes.c_uint64, returns=ctypes.c_uint64)
+        self._upcall = ctypes.CFUNCTYPE(None)(self.drain_host)
+        self.driver.upcall = ctypes.cast(self._upcall, ctypes.c_void_p).value or 0
+
+    def step(self, limit: int) -> int:
+        """Run at most ``limit`` tasks; gives how many ran."""
+        assert self.memory is not None
+        self.clock.synchronise()
+        if self.engine == "interpreter":
+            return self.program.run_interpreted(self.program.entry(Program.RUN), [limit]) or 0
+        if self._run is None:
+            self.load()
+        assert self._run is not None
+        return self._run(self.memory.address, limit)
+
+    def drain_host(self) -> None:
+        """Give packets that the datapath handed over to their elements."""
+        for index, packet in self.host.drain():
+            self.elements[index].host_packet(packet)
+
+    # Looking at it
+
+    def find(self, name: str, context: str = "") -> Element | None:
+        """An element by name, looked up first beside ``context`` (an element's full name), then outwards."""
+        prefix = context
+        while "/" in prefix:
+            prefix = prefix.rsplit("/", 1)[0]
+            if (found := self.by_name.get(f"{prefix}/{name}")) is not None:
+                return found
+        return self.by_name.get(name)
+
+    @property
+    def memory_bytes(self) -> int:
+        return self.layout.size
+
+    # The end
+
+    def _cleanup_elements(self) -> None:
+        for element in reversed(self._initialized):
+            element.cleanup()
+        self._initialized = []
+
+    def close(self) -> None:
+        """Flush and close everything. Safe to call twice."""
+        if self.memory is not None:
+            self.drain_host()
+        self._cleanup_elements()
+        self._run = None
+        if self._loaded is not None:
+            self._loaded.close()
+            self._loaded = None
+        # Elements keep reading their fields after the end (handlers of a stopped router): memory stays mapped
+        # until the last of them is gone.
+
+    def __enter__(self) -> Router:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+__all__ += ["DatapathError"]
