@@ -150,10 +150,28 @@ def quote_word(text: str) -> str:
     return f'"{body}"'
 
 
-def expand_variables(text: str, lookup: Callable[[str], str | None], depth: int = 0) -> str:
+def closing_parenthesis(text: str, start: int) -> int:
+    """The position of the parenthesis that closes the one at ``start``, or the end of the text."""
+    depth = 0
+    i = start
+    while i < len(text):
+        if text[i] in "\"'":
+            i = _skip_token(text, i)
+            continue
+        depth += (text[i] == "(") - (text[i] == ")")
+        if depth == 0:
+            return i
+        i += 1
+    return len(text)
+
+
+def expand_variables(
+    text: str, lookup: Callable[[str], str | None], depth: int = 0, *, call: Callable[[str], str] | None = None
+) -> str:
     """Replace ``$x``, ``${x}``, ``${x-default}`` and ``${x[n]}``; unknown variables stay as text.
 
-    Not inside single quotes; inside double quotes a value loses its own quotes and is escaped again.
+    Not inside single quotes; inside double quotes a value loses its own quotes and is escaped again. With
+    ``call``, ``$(text)`` is replaced too, by what it gives for the expanded text.
     """
     if "$" not in text:
         return text
@@ -173,6 +191,11 @@ def expand_variables(text: str, lookup: Callable[[str], str | None], depth: int 
             in_double = not in_double
             out.append(char)
             i += 1
+        elif call is not None and text.startswith("$(", i):
+            end = closing_parenthesis(text, i + 1)
+            result = call(expand_variables(text[i + 2 : end], lookup, depth, call=call))
+            out.append(result.replace("\\", "\\\\").replace('"', '\\"') if in_double else result)
+            i = end + 1
         elif char == "$" and (match := _VARIABLE.match(text, i)):
             value = _value(match, lookup, depth)
             if value is None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Mapping
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +17,17 @@ from penstock.datapath.program import Program
 from penstock.datapath.sched import Driver
 from penstock.datapath.source import DatapathError
 from penstock.elements import catalog
-from penstock.elements.element import ConfigureError, Element
+from penstock.elements.element import ConfigureError, Element, HandlerError
 from penstock.lang.arguments import ArgumentContext, ArgumentError, assign_arguments
-from penstock.lang.configuration import Configuration
+from penstock.lang.configuration import Configuration, ElementUse
 from penstock.lang.load import flatten
 from penstock.lang.ports import resolve_ports
-from penstock.lang.source import Diagnostics, quote
+from penstock.lang.source import Diagnostics, Landmark, quote
 from penstock.packet.layout import ANNOTATIONS, DEFAULT_HEADROOM
+from penstock.runtime.driver import HostCalls, drive
 from penstock.runtime.fingerprint import fingerprint
+from penstock.runtime.handlers import Handlers
+from penstock.runtime.hotswap import take_state
 from penstock.runtime.image import Image, ImageCache, LoadedImage
 
 __all__ = ["Router"]
@@ -48,6 +53,9 @@ class Router:
         simulated_start_ns: int | None = None,
         cache: ImageCache | None = None,
         seed: int | None = None,
+        control: Sequence[tuple[str, str]] = (),
+        allow_hotconfig: bool = False,
+        predecessor: Router | None = None,
     ):
         if engine not in _ENGINES:
             raise ValueError(f"engine must be one of {', '.join(_ENGINES)}")
@@ -73,6 +81,15 @@ class Router:
         self._seed = seed
         self._initialized: list[Element] = []
         self.failed_initialize = False
+        self.calls = HostCalls()
+        self.source_text = ""
+        self.interrupted = 0
+        self.allow_hotconfig = allow_hotconfig
+        self.predecessor = predecessor
+        self.successor: Router | None = None
+        self._control = control
+        self._library_path: tuple[Path, ...] = ()
+        self._add_control(control)
         self._make()
 
     @classmethod
@@ -84,6 +101,14 @@ class Router:
                        variables=variables, library_path=library_path, diagnostics=diagnostics)
         diagnostics.raise_if_errors()
         return cls(flat, diagnostics=diagnostics, **options)
+
+    def _add_control(self, control: Sequence[tuple[str, str]]) -> None:
+        """The elements that command line options ask for, such as ``-p``."""
+        for i, (class_name, arguments) in enumerate(control):
+            name = "click_driver@@" + class_name + (f"@{i + 1}" if i else "")
+            self.configuration.elements.append(
+                ElementUse(name, class_name, arguments, Landmark("<click driver>"), len(self.configuration.elements))
+            )
 
     # Making it
 
@@ -176,10 +201,11 @@ class Router:
         if self._simulated_start_ns is not None:
             self.clock.simulated = True
             self.clock.time = self._simulated_start_ns or SIMULATED_START_NS
-        self.random.state = self._seed or int.from_bytes(__import__("os").urandom(8), "little") | 1
+        self.random.state = self._seed or int.from_bytes(os.urandom(8), "little") | 1
         self.clock.synchronise()
         for element in self.elements:
             element.add_handlers()
+        self.handlers = Handlers(self)
         for task in self.driver.tasks:
             if task.active_at_start:
                 task.reschedule()
@@ -242,10 +268,63 @@ class Router:
         assert self._run is not None
         return self._run(self.memory.address, limit)
 
+    def run(self, *, until: Callable[[], bool] | None = None) -> None:
+        """Run until something stops the router: a source's STOP, a Script, ``stop()`` or ``until``."""
+        drive(self, until=until)
+
+    def stop(self) -> None:
+        """Ask the driver to stop (the driver managers may have other ideas, once)."""
+        self.driver.runcount -= 1
+        self.driver.attention = 1
+
+    def hotswap(self, text: str) -> None:
+        """Replace this configuration by another one, which takes the state of elements of the same name.
+
+        The old one keeps running if the new one cannot be made (ConfigurationError tells why).
+        """
+        new = Router.from_text(
+            text, engine=self.engine, cache=self.cache, control=self._control, allow_hotconfig=self.allow_hotconfig,
+            predecessor=self, library_path=self._library_path,
+            simulated_start_ns=self.clock.time if self.clock.simulated else None,
+        )
+        new.source_text = text
+        take_state(new, self)
+        new.predecessor = None
+        self.successor = new
+        self.driver.attention = 1
+
+    def reconfigure(self, element: Element, text: str) -> None:
+        """Give a running element a new configuration; state stays, the image is made anew."""
+        raise HandlerError("this element cannot be reconfigured while it runs")
+
     def drain_host(self) -> None:
         """Give packets that the datapath handed over to their elements."""
         for index, packet in self.host.drain():
             self.elements[index].host_packet(packet)
+
+    # Handlers
+
+    def read(self, handler: str, parameter: str = "") -> str:
+        """The text of a read handler such as ``c.count``."""
+        return self.handlers.read(handler, parameter)
+
+    def write(self, handler: str, value: str = "") -> None:
+        """Write to a handler such as ``c.reset``."""
+        self.handlers.write(handler, value)
+
+    def call_handler(self, text: str, element: Element) -> None:
+        """Write ``handler value`` for an element; a problem is reported on standard error, not raised."""
+        name, _, value = text.strip().partition(" ")
+        try:
+            self.handlers.write(name, value.strip(), element.name)
+        except (LookupError, ValueError) as error:
+            self.complain(f"While calling '{text}':\n  {error}", element)
+
+    def complain(self, message: str, element: Element | None = None) -> None:
+        """Report a problem of a running router on standard error, in Click's layout."""
+        prefix = f"{element.at}: " if element is not None else ""
+        for line in message.split("\n"):
+            print(prefix + line, file=sys.stderr, flush=True)
 
     # Looking at it
 

@@ -102,6 +102,8 @@ class Counter(Element):
 
     def started(self) -> None:
         self.last_ns = self.router.clock.time if self.router.clock.simulated else time.time_ns()
+        if self.has_calls:
+            self.router.calls.after_run.append(self.called)
 
     def called(self) -> None:
         """The datapath saw a threshold crossed: write the handlers, between two runs of the image."""

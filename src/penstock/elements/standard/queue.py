@@ -30,6 +30,7 @@ class SimpleQueue(Element):
 
     ports = "1/1-2"
     processing = "h/lh"
+    takes_state = True
 
     limit: u32
     drops: u64

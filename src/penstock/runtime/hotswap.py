@@ -1,0 +1,80 @@
+"""Hot swap: a new configuration takes the place of a running one, with the state of elements of the same name.
+
+No element has code for it: what is declared state moves. A class says with ``takes_state`` that it does
+(Click's list); values that the new configuration sets keep what the new configuration says.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from penstock.datapath.containers import PacketRing
+from penstock.datapath.memory import Array, PacketSlot, Stateful
+from penstock.packet.layout import BUFFER_OFFSET, META
+
+if TYPE_CHECKING:
+    from penstock.runtime.router import Router
+
+__all__ = ["take_state"]
+
+
+def take_state(new: Router, old: Router) -> None:
+    """Move state from ``old`` to ``new``, which has not run yet."""
+    for element in new.elements:
+        before = old.by_name.get(element.name)
+        if before is None or type(before) is not type(element) or not element.takes_state:
+            continue
+        _move(new, old, element, before)
+
+
+def _move(new: Router, old: Router, target: Stateful, source: Stateful) -> None:
+    if isinstance(target, PacketRing) and isinstance(source, PacketRing):
+        _move_ring(new, old, target, source)
+        return
+    for name in target.STATE:
+        if name not in target._initial and name in source.STATE:
+            if target.STATE[name] is PacketSlot:
+                setattr(target, name, _move_packet(new, old, getattr(source, name)))
+            elif not isinstance(target.STATE[name], type):
+                setattr(target, name, getattr(source, name))
+    mine = dict(target.state_objects())
+    for name, item in source.state_objects():
+        other = mine.get(name)
+        if isinstance(item, Array) and isinstance(other, Array):
+            _move_array(new, old, other, item)
+        elif isinstance(item, Stateful) and isinstance(other, Stateful):
+            _move(new, old, other, item)
+
+
+def _move_array(new: Router, old: Router, target: Array[Any], source: Array[Any]) -> None:
+    if target.kind is PacketSlot:
+        for i in range(min(target.length, source.length)):
+            target[i] = _move_packet(new, old, source[i])
+    elif target.stride == source.stride and target.length == source.length and not target.initial:
+        target.view()[:] = source.view()
+
+
+def _move_ring(new: Router, old: Router, target: PacketRing, source: PacketRing) -> None:
+    """The oldest packets first, as many as the new ring holds."""
+    head, tail = source.head, source.tail
+    count = min((tail - head) & 0xFFFFFFFF, target.capacity)
+    for i in range(count):
+        slot: Any = source.slots[(head + i) & source.mask]
+        target.slots[i] = _move_packet(new, old, slot)
+    target.head, target.tail = 0, count
+
+
+def _move_packet(new: Router, old: Router, slot: int) -> Any:
+    """A copy of a packet of the old pool in the new one; 0 where there is none or no room."""
+    pool = new.pool
+    if not slot or not pool.free or new.memory is None or old.memory is None:
+        return 0
+    end = old.memory.load(slot + META["data"].offset, 4) + old.memory.load(slot + META["length"].offset, 4)
+    if end > pool.stride:
+        return 0
+    pool.free -= 1
+    made = pool.stack[pool.free]
+    size = max(end, BUFFER_OFFSET)
+    new.memory.view[made : made + size] = old.memory.view[slot : slot + size]
+    new.memory.store(made + META["next"].offset, 8, 0)
+    return made
