@@ -21,7 +21,7 @@ from penstock.lang.text import split_arguments, split_words, unquote
 
 __all__ = [
     "Anno", "ArgumentContext", "ArgumentError", "Bandwidth", "Byte", "Bytes", "ElementName", "EtherAddress", "Filename",
-    "IP6Address", "IPAddress", "IPPrefix", "Port", "Raw", "Seconds", "UInt16", "UInt32", "Word",
+    "IP6Address", "IPAddress", "IPAddressList", "IPPrefix", "IPPrefixList", "Port", "Raw", "Seconds", "UInt16", "UInt32", "Word",
     "assign_arguments", "parse_bandwidth", "parse_bool", "parse_ether", "parse_int", "parse_ip",
     "parse_prefix", "parse_real", "parse_seconds", "unparse_bandwidth",
 ]
@@ -177,6 +177,10 @@ def parse_anno(text: str, size: int, context: ArgumentContext) -> int:
     return offset
 
 
+def _list_of(parse: Callable[[str, ArgumentContext], Any]) -> Callable[[str, ArgumentContext], Any]:
+    return lambda text, context: tuple(parse(unquote(w), context) for w in split_words(text))
+
+
 @dataclass(frozen=True)
 class _Kind:
     """A named argument type: how a word becomes a value. ``takes_text``: quotes and blanks are kept."""
@@ -201,6 +205,8 @@ if TYPE_CHECKING:
     IP6Address = int
     EtherAddress = int
     IPPrefix = tuple[int, int]
+    IPAddressList = tuple[int, ...]
+    IPPrefixList = tuple[tuple[int, int], ...]
     Filename = str
     Word = str
     ElementName = str
@@ -218,6 +224,8 @@ else:
     IP6Address = Annotated[int, _Kind("IP6ADDR", lambda t, c: parse_ip6(t))]
     EtherAddress = Annotated[int, _Kind("ETHERADDR", parse_ether)]
     IPPrefix = Annotated[tuple, _Kind("IPADDR/MASK", parse_prefix)]
+    IPAddressList = Annotated[tuple, _Kind("IPADDR_LIST", _list_of(parse_ip))]
+    IPPrefixList = Annotated[tuple, _Kind("IPPREFIX_LIST", _list_of(parse_prefix))]
     Filename = Annotated[str, _Kind("FILENAME", lambda t, c: t)]
     Word = Annotated[str, _Kind("WORD", lambda t, c: t)]
     ElementName = Annotated[str, _Kind("ELEMENT", lambda t, c: t)]
@@ -288,6 +296,8 @@ def parameters_of(configure: Callable[..., Any]) -> list[Parameter]:
 def _value(argument: str, parameter: Parameter, context: ArgumentContext) -> Any:
     if parameter.kind.takes_text:
         return argument
+    if parameter.kind.name.endswith("_LIST"):
+        return parameter.kind.parse(argument, context)
     if parameter.kind.name in ("TIME", "BANDWIDTH", "STRING"):
         return parameter.kind.parse(unquote(argument), context)
     words = split_words(argument)

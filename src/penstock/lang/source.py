@@ -111,7 +111,7 @@ class Diagnostics:
             if entry.context:
                 if context != (entry.context, entry.landmark):
                     lines.append(prefix + entry.context)
-                lines += [f"{prefix}  {part}" for part in body.split("\n")]
+                lines += [f"  {part}" for part in body.split("\n")]
                 context = (entry.context, entry.landmark)
             else:
                 context = None

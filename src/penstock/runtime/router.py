@@ -11,7 +11,7 @@ from typing import Any
 
 from penstock.datapath.clock import SIMULATED_START_NS, Clock, Random
 from penstock.datapath.host import HostRing
-from penstock.datapath.memory import Layout, Memory, Stateful, attach, lay_out
+from penstock.datapath.memory import Array, Layout, Memory, Stateful, attach, lay_out
 from penstock.datapath.pool import PacketPool
 from penstock.datapath.program import Program
 from penstock.datapath.sched import Driver
@@ -34,7 +34,16 @@ __all__ = ["Router"]
 
 _PACKETS_IN_FLIGHT = 256
 _DEFAULT_BUFFER_BYTES = 2048 - 128 + DEFAULT_HEADROOM
+#: room for tables that a live reconfiguration makes; untouched pages cost nothing
+_RECONFIGURE_BYTES = 4 << 20
 _ENGINES = ("compiled", "interpreter")
+
+
+class _Holder(Stateful):
+    """Something to attach a lone array by."""
+
+    def __init__(self, array: Array[Any]):
+        self.array = array
 
 
 class Router:
@@ -88,6 +97,7 @@ class Router:
         self.predecessor = predecessor
         self.successor: Router | None = None
         self._control = control
+        self._retired: list[LoadedImage | None] = []
         self._library_path: tuple[Path, ...] = ()
         self._add_control(control)
         self._make()
@@ -195,7 +205,8 @@ class Router:
             self._give_program(root)
         # Offset 0 stays free: it means "no packet".
         self.layout = lay_out(self.roots, start=64)
-        self.memory = Memory(self.layout.size)
+        self._spare = self.layout.size
+        self.memory = Memory(self.layout.size + _RECONFIGURE_BYTES)
         attach(self.roots, self.memory)
         self.pool.fill()
         if self._simulated_start_ns is not None:
@@ -295,7 +306,43 @@ class Router:
 
     def reconfigure(self, element: Element, text: str) -> None:
         """Give a running element a new configuration; state stays, the image is made anew."""
-        raise HandlerError("this element cannot be reconfigured while it runs")
+        assert self.memory is not None
+        mine = Diagnostics()
+        outer, self.diagnostics = self.diagnostics, mine
+        before = dict(vars(element))
+        try:
+            self.configure_element(element, text)
+        finally:
+            self.diagnostics = outer
+        if mine.errors:
+            vars(element).clear()
+            vars(element).update(before)
+            raise HandlerError("\n".join(e.message for e in mine.errors))
+        element.arguments = text
+        self._place_new_state(element)
+        self._forget_image()
+
+    def _place_new_state(self, element: Element) -> None:
+        """Arrays that a live reconfiguration made go into the room kept for that."""
+        assert self.memory is not None
+        new = [(n, item) for n, item in element.state_objects() if isinstance(item, Array) and item.memory is None]
+        for name, array in new:
+            start = (self._spare + 63) & ~63
+            if start + array.size_bytes > self.memory.size:
+                raise HandlerError("no memory left for this configuration; restart with it")
+            array.offset = start
+            attach([(name, _Holder(array))], self.memory)
+            self._spare = start + array.size_bytes
+
+    def _forget_image(self) -> None:
+        """Constants changed: the code is made anew at the next step."""
+        self.program = Program(self.pool, self.driver, self.clock, self.elements)
+        self.program.upcall = self.drain_host
+        for _, root in self.roots:
+            self._give_program(root)
+        self.image, self._run = None, None
+        self._retired.append(self._loaded)
+        self._loaded = None
 
     def drain_host(self) -> None:
         """Give packets that the datapath handed over to their elements."""
