@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 from penstock.datapath.memory import Array, PacketSlot, Stateful, Struct, StructView, make_struct, size_and_alignment
 from penstock.datapath.packet import Packet, take
@@ -27,7 +27,7 @@ class PacketRing(Stateful):
         self.capacity = capacity
         self.places = 1 << max(1, (capacity - 1).bit_length())
         self.mask = self.places - 1
-        self.slots = Array(PacketSlot, self.places)
+        self.slots: Array[Any] = Array(cast(Any, PacketSlot), self.places)
 
     @datapath
     def count(self) -> u32:
@@ -160,7 +160,7 @@ class Table(Stateful):
 
     @datapath
     def used(self, index: u32) -> bool:
-        return self.slots[index].tag >= _FIRST_TAG
+        return bool(self.slots[index].tag >= _FIRST_TAG)
 
     # From Python
 

@@ -36,9 +36,14 @@ class HostPacket:
     packet_type: str
     device: int
     tag: int
+    extra_length: int = 0
 
     def anno(self, offset: int, size: int = 1) -> int:
         return int.from_bytes(self.annotations[offset : offset + size], "little")
+
+
+def _position(biased: int) -> int | None:
+    return biased - 0x10000 if biased else None
 
 
 class HostRing(Stateful):
@@ -131,12 +136,12 @@ class HostRing(Stateful):
             if total == _SKIP:
                 read += _RING_BYTES - at
                 continue
-            (total, element, tag, timestamp, length, caplen, mac, network, transport, kind, device, _,
+            (total, element, tag, timestamp, length, caplen, mac, network, transport, kind, device, extra,
              annotations) = _HEADER.unpack_from(view, at)
             data = bytes(view[at + _HEADER.size : at + _HEADER.size + caplen])
             out.append((element, HostPacket(
-                data, length, timestamp, annotations, *(v - 0x10000 if v else None for v in (mac, network, transport)),
-                PACKET_TYPES[kind] if kind < len(PACKET_TYPES) else str(kind), device, tag,
+                data, length, timestamp, annotations, _position(mac), _position(network), _position(transport),
+                PACKET_TYPES[kind] if kind < len(PACKET_TYPES) else str(kind), device, tag, extra,
             )))
             read += total
         self.read = read

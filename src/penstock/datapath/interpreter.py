@@ -79,13 +79,13 @@ class Interpreter:
         self.upcall = upcall
         self.tracer: Tracer | None = None
         self.depth = 0
-        self._exec = {
+        self._exec: dict[type, Any] = {
             cls: getattr(self, f"_{cls.__name__.lower()}")
-            for cls in (ir.Assign, ir.Evaluate, ir.StoreState, ir.StorePacket, ir.SetMeta, ir.Check, ir.If, ir.Loop,
-                        ir.Break, ir.Continue, ir.Scope, ir.Leave, ir.PushTo, ir.Kill, ir.PutSlot, ir.Move, ir.Fill,
+            for cls in (ir.Assign, ir.Evaluate, ir.StoreState, ir.StorePacket, ir.WritePacket, ir.SetMeta, ir.Check, ir.If,
+                        ir.Loop, ir.Break, ir.Continue, ir.Scope, ir.Leave, ir.PushTo, ir.Kill, ir.PutSlot, ir.Move, ir.Fill,
                         ir.Upcall, ir.Return)
         }
-        self._eval = {
+        self._eval: dict[type, Any] = {
             cls: getattr(self, f"_x_{cls.__name__.lower()}")
             for cls in (ir.Const, ir.Local, ir.Binary, ir.Compare, ir.Not, ir.Select, ir.Cast, ir.Meta, ir.LoadPacket,
                         ir.LoadState, ir.IsNone, ir.SlotIsNone, ir.TakeSlot, ir.Cycles, ir.Checksum, ir.Call, ir.Pull,
@@ -155,6 +155,10 @@ class Interpreter:
         view[at : at + s.width] = new.to_bytes(s.width, order)  # type: ignore[arg-type]
         if self.tracer:
             self.tracer.store(self.function, s, before, value)
+
+    def _writepacket(self, s: ir.WritePacket) -> None:
+        at = self.values[s.packet.number] + self.eval(s.offset)
+        self.memory.view[at : at + len(s.content)] = s.content
 
     def _setmeta(self, s: ir.SetMeta) -> None:
         field = META[s.name]

@@ -17,11 +17,54 @@ from typing import Any
 from penstock.packet.integers import IntType
 
 __all__ = [
-    "Address", "Allocate", "Assign", "Binary", "Break", "Call", "Cast", "Check", "Checksum", "Clone", "Compare", "Const",
-    "Continue", "Cycles", "Dispatch", "Evaluate", "Expr", "Fill", "Function", "If", "IsNone", "Kill", "Leave", "LoadPacket",
-    "LoadState", "Local", "Loop", "Meta", "Move", "Not", "PacketAddress", "PacketType", "Place", "Pull", "PushTo", "PutSlot",
-    "Return", "Scope", "Select", "SetMeta", "SlotIsNone", "StateAddress", "Stmt", "StorePacket", "StoreState", "TakeSlot",
+    "Address",
+    "Allocate",
+    "Assign",
+    "Binary",
+    "Break",
+    "Call",
+    "Cast",
+    "Check",
+    "Checksum",
+    "Compare",
+    "Const",
+    "Continue",
+    "Cycles",
+    "Dispatch",
+    "Evaluate",
+    "Expr",
+    "Fill",
+    "Function",
+    "If",
+    "IsNone",
+    "Kill",
+    "Leave",
+    "LoadPacket",
+    "LoadState",
+    "Local",
+    "Loop",
+    "Meta",
+    "Move",
+    "Not",
+    "PacketAddress",
+    "PacketType",
+    "Place",
+    "Pull",
+    "PushTo",
+    "PutSlot",
+    "Return",
+    "Scope",
+    "Select",
+    "SetMeta",
+    "SlotIsNone",
+    "SlotOffset",
+    "StateAddress",
+    "Stmt",
+    "StorePacket",
+    "StoreState",
+    "TakeSlot",
     "Upcall",
+    "WritePacket",
 ]
 
 
@@ -140,14 +183,14 @@ class IsNone(Expr):
 
 @dataclass(slots=True)
 class SlotIsNone(Expr):
-    place: Place
+    place: Place | PacketAddress
 
 
 @dataclass(slots=True)
 class TakeSlot(Expr):
     """The packet that a slot of state owns; the slot is empty afterwards."""
 
-    place: Place
+    place: Place | PacketAddress
 
 
 @dataclass(slots=True)
@@ -250,6 +293,15 @@ class StorePacket(Stmt):
 
 
 @dataclass(slots=True)
+class WritePacket(Stmt):
+    """Store bytes that are known when the configuration is installed."""
+
+    packet: Local
+    offset: Expr
+    content: bytes
+
+
+@dataclass(slots=True)
 class SetMeta(Stmt):
     packet: Local
     name: str
@@ -328,7 +380,7 @@ class Kill(Stmt):
 class PutSlot(Stmt):
     """Store a packet in a slot of state that is empty; the slot owns it now."""
 
-    place: Place
+    place: Place | PacketAddress
     packet: Local
 
 

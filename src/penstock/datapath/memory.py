@@ -12,7 +12,7 @@ import mmap
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
 
 from penstock.packet.integers import IntType
 
@@ -22,10 +22,16 @@ T = TypeVar("T")
 CACHE_LINE_BYTES = 64
 
 
-class PacketSlot:
-    """A place in state that owns one packet or none: a number that is the packet's offset, 0 for none."""
+if TYPE_CHECKING:
+    from penstock.datapath.packet import Packet
 
-    SIZE: ClassVar[int] = 8
+    PacketSlot: TypeAlias = Packet | None
+else:
+
+    class PacketSlot:
+        """A place in state that owns one packet or none: a number that is the packet's offset, 0 for none."""
+
+        SIZE = 8
 
 
 def size_and_alignment(kind: Any) -> tuple[int, int]:
@@ -82,7 +88,7 @@ class Struct:
 
 def make_struct(name: str, fields: dict[str, Any], *, size: int | None = None) -> type[Struct]:
     """A Struct class from a dictionary; ``size`` pads it."""
-    made = type(name, (Struct,), {"__annotations__": {}, "__module__": __name__})
+    made: type[Struct] = type(name, (Struct,), {"__annotations__": {}, "__module__": __name__})
     offset, alignment = 0, 1
     placed: dict[str, tuple[Any, int]] = {}
     for field, kind in fields.items():

@@ -81,17 +81,19 @@ class Program:
         return self.entries[name]
 
     def _make(self, name: str) -> ir.Function:
+        function: Any
         if name == self.RUN:
-            worker = Translator(self, name, type(self.driver).run, self.driver, self.driver)
-            return worker.translate(type(self.driver).run, self.driver, [_U64], returns=_U64)
+            function = type(self.driver).run
+            worker = Translator(self, name, function, self.driver, self.driver)
+            return worker.translate(function, self.driver, [_U64], returns=_U64)
         number, _, what = name[1:].partition("_")
         element = self.elements[int(number)]
         if what.startswith("push") and what[4:].isdigit():
-            function = getattr(type(element), "push")
+            function = type(element).push
             worker = Translator(self, name, function, element, element)
             return worker.translate(function, element, [int(what[4:]), ir.PACKET], returns=None)
         if what.startswith("pull") and what[4:].isdigit():
-            function = getattr(type(element), "pull")
+            function = type(element).pull
             worker = Translator(self, name, function, element, element)
             return worker.translate(function, element, [int(what[4:])], returns=ir.PACKET)
         function = getattr(type(element), what)
@@ -99,7 +101,8 @@ class Program:
         return worker.translate(function, element, [], returns=_BOOL)
 
     def release(self) -> ir.Function:
-        return self.function(self.pool, type(self.pool).release, [_U64], self.pool)
+        release: Any = type(self.pool).release
+        return self.function(self.pool, release, [_U64], self.pool)
 
     def build(self, extra: tuple[str, ...] = ()) -> list[ir.Function]:
         """Every function that the driver can reach; edges that close a cycle are guarded."""

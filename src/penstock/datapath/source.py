@@ -6,13 +6,12 @@ import ast
 import functools
 import linecache
 from collections.abc import Callable
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 __all__ = ["DatapathError", "DatapathFunction", "datapath"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
-S = TypeVar("S")
 
 
 class DatapathError(Exception):
@@ -93,10 +92,6 @@ class DatapathFunction(Generic[P, R]):
         cells = dict(zip(self.function.__code__.co_freevars, self.function.__closure__ or ()))
         return {**self.function.__globals__, **{n: c.cell_contents for n, c in cells.items()}}
 
-    @overload
-    def __get__(self: DatapathFunction[Concatenate[S, P], R], owner: S, cls: Any = None) -> Callable[P, R]: ...
-    @overload
-    def __get__(self, owner: None, cls: Any = None) -> DatapathFunction[P, R]: ...
     def __get__(self, owner: Any, cls: Any = None) -> Any:
         if owner is None:
             return self
@@ -121,12 +116,18 @@ class BoundDatapath:
         return program.interpret(self.owner, self.function, args)
 
 
+F = TypeVar("F", bound=Callable[..., Any])
+
+
 @overload
-def datapath(function: Callable[P, R], /) -> DatapathFunction[P, R]: ...
+def datapath(function: F, /) -> F: ...
 @overload
-def datapath(*, inline: bool = True) -> Callable[[Callable[P, R]], DatapathFunction[P, R]]: ...
+def datapath(*, inline: bool = True) -> Callable[[F], F]: ...
 def datapath(function: Any = None, /, *, inline: bool = True) -> Any:
-    """Mark a method (or function) as packet code. ``inline=False`` makes it a function of its own."""
+    """Mark a method (or function) as packet code. ``inline=False`` makes it a function of its own.
+
+    To a type checker the function stays what it is; in truth it becomes a :class:`DatapathFunction`.
+    """
     if function is None:
         return lambda f: DatapathFunction(f, inline)
     return DatapathFunction(function, inline)

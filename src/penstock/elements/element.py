@@ -133,7 +133,7 @@ class Element(Stateful):
 
     # Handlers
 
-    def add_read(self, name: str, read: Callable[[], object] | Callable[[str], object], *, flags: str = "",
+    def add_read(self, name: str, read: Callable[..., object], *, flags: str = "",
                  parameter: bool = False) -> None:
         reader: Any = read
         self._handler(name).read = reader if parameter else lambda _text: reader()
@@ -143,9 +143,10 @@ class Element(Stateful):
         self._handler(name).write = write
         self._handler(name).flags += flags
 
-    def add_data(self, name: str, attribute: str, parse: Callable[[str], int] | None = None) -> None:
-        """A handler that reads an attribute, and with ``parse`` writes it too."""
-        self.add_read(name, lambda: getattr(self, attribute))
+    def add_data(self, name: str, attribute: str, parse: Callable[[str], int] | None = None,
+                 show: Callable[[Any], object] | None = None) -> None:
+        """A handler that reads an attribute (as ``show`` writes it), and with ``parse`` writes it too."""
+        self.add_read(name, (lambda: show(getattr(self, attribute))) if show else (lambda: getattr(self, attribute)))
         if parse is not None:
             self.add_write(name, lambda text: setattr(self, attribute, parse(text)))
 

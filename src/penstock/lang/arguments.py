@@ -14,16 +14,17 @@ import types
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from penstock.lang.elaborate import split_keyword
 from penstock.lang.text import split_arguments, split_words, unquote
 
 __all__ = [
-    "Anno", "ArgumentContext", "ArgumentError", "Bandwidth", "Byte", "Bytes", "ElementName", "EtherAddress", "Filename",
-    "IP6Address", "IPAddress", "IPAddressList", "IPPrefix", "IPPrefixList", "Port", "Raw", "Seconds", "UInt16", "UInt32", "Word",
-    "assign_arguments", "parse_bandwidth", "parse_bool", "parse_ether", "parse_int", "parse_ip",
-    "parse_prefix", "parse_real", "parse_seconds", "unparse_bandwidth",
+    "Anno1", "Anno2", "Anno4", "ArgumentContext", "ArgumentError", "Bandwidth", "Byte", "Bytes", "ElementName",
+    "EtherAddress", "Filename", "IP6Address", "IPAddress", "IPAddressList", "IPPrefix", "IPPrefixList", "Port",
+    "Raw", "Seconds", "UInt16", "UInt32", "Word", "assign_arguments", "parse_bandwidth", "parse_bool", "parse_ether",
+    "parse_int", "parse_ip", "parse_prefix", "parse_real", "parse_seconds", "unparse_bandwidth", "unparse_ether",
+    "unparse_ip", "unparse_prefix",
 ]
 
 
@@ -125,6 +126,22 @@ def parse_ip(text: str, context: ArgumentContext | None = None) -> int:
     raise ArgumentError("invalid IP address")
 
 
+def unparse_ip(address: int) -> str:
+    return f"{address >> 24 & 255}.{address >> 16 & 255}.{address >> 8 & 255}.{address & 255}"
+
+
+def unparse_prefix(address: int, mask: int) -> str:
+    """``a.b.c.d/len``, or ``a.b.c.d/mask`` where the mask is not a prefix."""
+    ones = mask.bit_count()
+    if mask == (0xFFFFFFFF << (32 - ones)) & 0xFFFFFFFF:
+        return f"{unparse_ip(address)}/{ones}"
+    return f"{unparse_ip(address)}/{unparse_ip(mask)}"
+
+
+def unparse_ether(address: int) -> str:
+    return "-".join(f"{address >> s & 255:02X}" for s in (40, 32, 24, 16, 8, 0))
+
+
 def parse_prefix(text: str, context: ArgumentContext | None = None) -> tuple[int, int]:
     """``a.b.c.d/len``, ``a.b.c.d/mask`` or a bare address, as (address, mask)."""
     address, slash, length = text.partition("/")
@@ -195,24 +212,26 @@ def _int_kind(name: str, low: int, high: int) -> _Kind:
 
 
 if TYPE_CHECKING:
-    UInt16 = int
-    UInt32 = int
-    Byte = int
-    Port = int
-    Seconds = float
-    Bandwidth = float
-    IPAddress = int
-    IP6Address = int
-    EtherAddress = int
-    IPPrefix = tuple[int, int]
-    IPAddressList = tuple[int, ...]
-    IPPrefixList = tuple[tuple[int, int], ...]
-    Filename = str
-    Word = str
-    ElementName = str
-    Raw = str
-    Bytes = bytes
-    Anno = int
+    UInt16: TypeAlias = int
+    UInt32: TypeAlias = int
+    Byte: TypeAlias = int
+    Port: TypeAlias = int
+    Seconds: TypeAlias = float
+    Bandwidth: TypeAlias = float
+    IPAddress: TypeAlias = int
+    IP6Address: TypeAlias = int
+    EtherAddress: TypeAlias = int
+    IPPrefix: TypeAlias = tuple[int, int]
+    IPAddressList: TypeAlias = tuple[int, ...]
+    IPPrefixList: TypeAlias = tuple[tuple[int, int], ...]
+    Filename: TypeAlias = str
+    Word: TypeAlias = str
+    ElementName: TypeAlias = str
+    Raw: TypeAlias = str
+    Bytes: TypeAlias = bytes
+    Anno1: TypeAlias = int
+    Anno2: TypeAlias = int
+    Anno4: TypeAlias = int
 else:
     UInt16 = Annotated[int, _int_kind("UINT16", 0, 0xFFFF)]
     UInt32 = Annotated[int, _int_kind("UINT", 0, 0xFFFFFFFF)]
@@ -231,12 +250,10 @@ else:
     ElementName = Annotated[str, _Kind("ELEMENT", lambda t, c: t)]
     Raw = Annotated[str, _Kind("ARG", lambda t, c: t, takes_text=True)]
     Bytes = Annotated[bytes, _Kind("STRING", lambda t, c: t.encode("latin-1", "replace"))]
-
-    class Anno:
-        """``Anno[n]``: an annotation of n bytes."""
-
-        def __class_getitem__(cls, size: int):
-            return Annotated[int, _Kind(f"ANNO({size})", lambda t, c: parse_anno(t, size, c))]
+    # a packet annotation of that many bytes
+    Anno1 = Annotated[int, _Kind("ANNO1", lambda t, c: parse_anno(t, 1, c))]
+    Anno2 = Annotated[int, _Kind("ANNO2", lambda t, c: parse_anno(t, 2, c))]
+    Anno4 = Annotated[int, _Kind("ANNO4", lambda t, c: parse_anno(t, 4, c))]
 
 
 _PLAIN = {

@@ -104,7 +104,7 @@ def resolve_ports(
     for c in configuration.connections:
         n_out[c.source] = max(n_out[c.source], c.from_port + 1)
         n_in[c.target] = max(n_in[c.target], c.to_port + 1)
-    for i, e in enumerate(elements):
+    for i in range(len(elements)):
         in_low, in_high, out_low, out_high = _port_range(rules[i], n_in[i], n_out[i])
         if in_high is not None and n_in[i] > in_high:
             _no_port(configuration, i, "input", in_high, n_in[i], diagnostics)
@@ -113,7 +113,7 @@ def resolve_ports(
         n_in[i] = max(in_low, n_in[i] if in_high is None else min(n_in[i], in_high))
         n_out[i] = max(out_low, n_out[i] if out_high is None else min(n_out[i], out_high))
     result = ResolvedPorts()
-    for i, e in enumerate(elements):
+    for i in range(len(elements)):
         ins, outs = _processing(rules[i].processing, n_in[i], n_out[i])
         result.inputs.append(list(ins))
         result.outputs.append(list(outs))

@@ -6,7 +6,7 @@ A type checker sees plain ``int``; at run time each name is an :class:`IntType` 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 __all__ = [
     "IntType", "boolean", "i8", "i16", "i32", "i64",
@@ -40,9 +40,27 @@ class IntType:
 
 
 if TYPE_CHECKING:
-    u1 = u2 = u3 = u4 = u5 = u6 = u8 = u12 = u13 = u16 = u20 = u24 = u32 = u48 = u64 = u128 = int
-    i8 = i16 = i32 = i64 = int
-    boolean = bool
+    u1: TypeAlias = int
+    u2: TypeAlias = int
+    u3: TypeAlias = int
+    u4: TypeAlias = int
+    u5: TypeAlias = int
+    u6: TypeAlias = int
+    u8: TypeAlias = int
+    u12: TypeAlias = int
+    u13: TypeAlias = int
+    u16: TypeAlias = int
+    u20: TypeAlias = int
+    u24: TypeAlias = int
+    u32: TypeAlias = int
+    u48: TypeAlias = int
+    u64: TypeAlias = int
+    u128: TypeAlias = int
+    i8: TypeAlias = int
+    i16: TypeAlias = int
+    i32: TypeAlias = int
+    i64: TypeAlias = int
+    boolean: TypeAlias = bool
 else:
     u1, u2, u3, u4, u5, u6, u8, u12, u13, u16, u20, u24, u32, u48, u64, u128 = (
         IntType(bits) for bits in (1, 2, 3, 4, 5, 6, 8, 12, 13, 16, 20, 24, 32, 48, 64, 128)

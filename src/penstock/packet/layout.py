@@ -10,8 +10,16 @@ from dataclasses import dataclass
 
 from penstock.packet.integers import IntType
 
-__all__ = ["ANNOTATIONS", "ANNO_BASE", "ANNO_BYTES", "BUFFER_OFFSET", "DEFAULT_HEADROOM", "META", "MetaField",
-           "PACKET_TYPES"]
+__all__ = [
+    "ANNOTATIONS",
+    "ANNO_BASE",
+    "ANNO_BYTES",
+    "BUFFER_OFFSET",
+    "DEFAULT_HEADROOM",
+    "META",
+    "PACKET_TYPES",
+    "MetaField",
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from penstock import __version__
@@ -35,6 +36,10 @@ def text_of(value: Any) -> str:
     return str(value)
 
 
+def _reader(read: Callable[[], object]) -> Callable[[str], object]:
+    return lambda _text: read()
+
+
 class Handlers:
     """All handlers of one router."""
 
@@ -61,7 +66,7 @@ class Handlers:
                 defaults.append(("tickets", lambda t=task: t.tickets))
         for name, read in defaults:
             if name not in element.handlers:
-                element.handlers[name] = Handler(name, lambda _text, r=read: r())
+                element.handlers[name] = Handler(name, _reader(read))
         if element.can_live_reconfigure:
             element.handlers["config"].write = lambda text: self.router.reconfigure(element, text)
 
@@ -95,7 +100,7 @@ class Handlers:
             ("classes", lambda: "".join(f"{n}\n" for n in catalog.class_names())),
             ("packages", lambda: ""), ("handlers", lambda: self._list(self.globals)),
         ]
-        found = {name: Handler(name, lambda _text, r=read: r()) for name, read in reads}
+        found = {name: Handler(name, _reader(read)) for name, read in reads}
         if router.allow_hotconfig:
             found["hotconfig"] = Handler("hotconfig", None, self._hotconfig)
         found["stop"] = Handler("stop", None, lambda text: router.stop(), "b")

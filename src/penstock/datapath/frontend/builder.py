@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from penstock.datapath import ir
-from penstock.datapath.frontend.values import BOOL, U32, U64, I32, I64, U128, Owned, PacketValue, Runtime, widened
+from penstock.datapath.frontend.values import BOOL, I32, I64, U32, U64, U128, Owned, PacketValue, Runtime, widened
 from penstock.datapath.source import DatapathError, DatapathFunction
 from penstock.packet.integers import IntType
 
@@ -183,6 +183,7 @@ class Builder:
         assert isinstance(a.type, IntType) and isinstance(b.type, IntType)
         if a.type.signed != b.type.signed:
             if isinstance(a, ir.Const):
+                assert isinstance(b.type, IntType)
                 a = self.convert(a, b.type)
             elif isinstance(b, ir.Const):
                 b = self.convert(b, a.type)

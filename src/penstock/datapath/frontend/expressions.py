@@ -162,7 +162,8 @@ class Expressions(PacketOperations):
             return not condition if isinstance(condition, bool) else Runtime(ir.Not(BOOL, condition))
         value = self.value(node.operand)
         if is_constant(value):
-            return {ast.USub: operator.neg, ast.Invert: operator.invert, ast.UAdd: operator.pos}[type(node.op)](value)
+            compute: Any = {ast.USub: operator.neg, ast.Invert: operator.invert, ast.UAdd: operator.pos}[type(node.op)]
+            return compute(value)
         expr = self.number(value)
         assert isinstance(expr.type, IntType)
         if expr.type.bits == 1:
@@ -230,7 +231,7 @@ class Expressions(PacketOperations):
     def _boolop(self, node: ast.BoolOp) -> Any:
         is_and = isinstance(node.op, ast.And)
         result: ir.Expr | None = None
-        for i, part in enumerate(node.values):
+        for part in node.values:
             with self.nested() as block:
                 condition = self.condition(part)
             if isinstance(condition, bool):
@@ -339,7 +340,7 @@ class Expressions(PacketOperations):
         value = self.expression(node.value)
         if isinstance(node.slice, ast.Slice):
             parts = [None if p is None else self.value(p) for p in (node.slice.lower, node.slice.upper, node.slice.step)]
-            if not is_constant(value) and not isinstance(value, tuple) or not is_constant(tuple(parts)):
+            if (not is_constant(value) and not isinstance(value, tuple)) or not is_constant(tuple(parts)):
                 raise self.error("slices are for values known when the configuration is installed", node=node)
             return value[slice(*parts)]
         index = self.value(node.slice)
@@ -403,7 +404,7 @@ class Expressions(PacketOperations):
             return self.conversion(callee, args[0])
         special = getattr(self, f"_do_{getattr(callee, '__name__', '')}", None)
         if special and (getattr(interface, callee.__name__, None) is callee or callee in (min, max, len, bool)):
-            result = special(*args)
+            result: Any = special(*args)
             if result is not NotImplemented:
                 return result
         if callee in (zip, enumerate, reversed, tuple, list):

@@ -205,7 +205,10 @@ class PacketOperations(Builder):
 
     def call_packet(self, receiver: PacketValue, name: str, args: list[Any]) -> Any:
         packet = self.use(receiver)
-        set_meta = lambda field, value: self.emit(ir.SetMeta(self.line, packet, field, value))  # noqa: E731
+
+        def set_meta(field: str, value: ir.Expr) -> None:
+            self.emit(ir.SetMeta(self.line, packet, field, value))
+
         match name, args:
             case "kill", []:
                 self.give_away(receiver)
@@ -283,7 +286,7 @@ class PacketOperations(Builder):
                 )
             case "write", [offset, content] if isinstance(content, bytes):
                 at = self.at(cursor, offset, len(content))
-                self._write(cursor.packet, at, content)
+                self.emit(ir.WritePacket(self.line, cursor.packet, at, content))
                 return None
             case "fill", [offset, length, byte]:
                 at = self.at(cursor, offset, length)
@@ -314,17 +317,6 @@ class PacketOperations(Builder):
             "past the end of an array",
         )
         return first
-
-    def _write(self, packet: ir.Local, at: ir.Expr, content: bytes) -> None:
-        position = 0
-        while position < len(content):
-            width = next(w for w in (8, 4, 2, 1) if w <= len(content) - position)
-            value = int.from_bytes(content[position : position + width], "big")
-            offset = ir.Binary(U32, "add", at, ir.Const(U32, position)) if position else at
-            self.emit(
-                ir.StorePacket(self.line, packet, offset, width, ir.Const(U64 if width == 8 else U32, value))
-            )
-            position += width
 
     # Slots
 

@@ -466,9 +466,7 @@ class Translator(Expressions):
         first = dict(envs[0])
         for other in envs[1:]:
             for name in list(first):
-                if name not in other:
-                    del first[name]
-                elif first[name] is not other[name] and not _same(first[name], other[name]):
+                if name not in other or (first[name] is not other[name] and not _same(first[name], other[name])):
                     del first[name]
         return first
 

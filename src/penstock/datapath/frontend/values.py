@@ -15,8 +15,9 @@ from penstock.packet.headers import Header
 from penstock.packet.integers import IntType
 
 __all__ = [
-    "BOOL", "I32", "I64", "U32", "U64", "U128", "Bits", "BoundMethod", "CursorValue", "HeaderValue", "MetaValue", "NextSlot", "Owned", "PacketMethod", "PacketValue",
-    "PlaceValue", "Port", "Runtime", "WordsValue", "is_constant", "widened",
+    "BOOL", "I32", "I64", "U32", "U64", "U128", "Bits", "BoundMethod", "CursorValue", "HeaderValue", "MetaValue",
+    "NextSlot", "Owned", "PacketMethod", "PacketValue", "PlaceValue", "Port", "Runtime", "WordsValue", "is_constant",
+    "widened",
 ]
 
 BOOL, U32, U64, I32, I64, U128 = IntType(1), IntType(32), IntType(64), IntType(32, True), IntType(64, True), IntType(128)

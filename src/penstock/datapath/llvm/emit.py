@@ -8,6 +8,7 @@ element checked or loaded is known to the next one after inlining.
 from __future__ import annotations
 
 from collections.abc import Iterable
+
 from penstock.datapath import ir
 from penstock.datapath.interpreter import MAX_PUSH_DEPTH
 from penstock.datapath.llvm.runtime import RUNTIME
@@ -380,6 +381,17 @@ class _Function:
         if s.big:
             value = self.swap(value, s.width)
         self.line(f"store i{bits} {value}, ptr {address}, align 1, !tbaa {tag}")
+
+    def _s_writepacket(self, s: ir.WritePacket) -> None:
+        # Wide stores: narrower loads that follow are forwarded from one store, not stalled across two.
+        base = self.packet_address(s.packet, s.offset)
+        at = 0
+        while at < len(s.content):
+            width = next(w for w in (32, 16, 8, 4, 2, 1) if w <= len(s.content) - at)
+            values = ", ".join(f"i8 {b}" for b in s.content[at : at + width])
+            address = self.value(f"getelementptr i8, ptr {base}, i64 {at}")
+            self.line(f"store <{width} x i8> <{values}>, ptr {address}, align 1, !tbaa {_DATA}")
+            at += width
 
     def _s_setmeta(self, s: ir.SetMeta) -> None:
         field = META[s.name]

@@ -1,7 +1,7 @@
 """DecIPTTL."""
 
-from penstock.elements import Element, Packet, datapath, u64
 from penstock.datapath.checksum import checksum_adjust
+from penstock.elements import Element, Packet, datapath, u64
 
 __all__ = ["DecIPTTL"]
 

@@ -2,7 +2,7 @@
 
 from penstock.datapath.checksum import checksum_finish
 from penstock.elements import ConfigureError, Element, Packet, datapath, u16, u32
-from penstock.lang.arguments import Byte, IPAddress, parse_int, parse_ip
+from penstock.lang.arguments import Byte, IPAddress, parse_int, parse_ip, unparse_ip
 from penstock.packet.headers import PROTOCOL_NUMBERS
 
 __all__ = ["IPEncap"]
@@ -45,8 +45,7 @@ class IPEncap(Element):
 
     def add_handlers(self) -> None:
         for name in ("src", "dst"):
-            self.add_read(name, lambda n=name: ".".join(str(getattr(self, n) >> s & 255) for s in (24, 16, 8, 0)))
-            self.add_write(name, lambda text, n=name: setattr(self, n, parse_ip(text.strip(), self.router.context)))
+            self.add_data(name, name, lambda text: parse_ip(text.strip(), self.router.context), unparse_ip)
 
     @datapath
     def simple_action(self, p: Packet) -> Packet | None:

@@ -1,6 +1,7 @@
 """Counter."""
 
 import time
+from functools import partial
 
 from penstock.elements import ConfigureError, Element, HandlerError, Packet, datapath, u64
 from penstock.lang.arguments import ArgumentError, parse_int
@@ -67,8 +68,8 @@ class Counter(Element):
         self.add_write("reset", self._reset, flags="b")
         self.add_write("reset_counts", self._reset, flags="b")
         for name in ("count_call", "byte_count_call"):
-            self.add_read(name, lambda n=name: self._show_call(n))
-            self.add_write(name, lambda text, n=name: self._set_call(n, text))
+            self.add_read(name, partial(self._show_call, name))
+            self.add_write(name, partial(self._set_call, name))
 
     def _show_call(self, name: str) -> str:
         at, text = (self.call_at, self.call_text) if name == "count_call" else (self.byte_call_at, self.byte_call_text)

@@ -110,17 +110,21 @@ class Script(Element):
         if self.kind == "DRIVER" or any(i.name == "wait_stop" for i in self.instructions):
             self.router.calls.stop_managers.append(self._driver_stopped)
         for number in self.signals:
-            signal.signal(number, lambda *_: self.router.calls.call_at(0, lambda: self._run("", False)))
+            signal.signal(number, lambda *_: self.router.calls.call_at(0, lambda: self._ignore(self._run("", False))))
+
+    @staticmethod
+    def _ignore(result: object) -> None:
+        """A written handler has no result."""
 
     def now_ns(self) -> int:
         clock = self.router.clock
-        return clock.time if clock.simulated else clock.read()
+        return int(clock.time if clock.simulated else clock.read())
 
     def add_handlers(self) -> None:
         self.add_write("step", self._step_handler)
         self.add_write("goto", self._goto_handler)
         self.add_read("run", lambda text: self._run(text, False), parameter=True)
-        self.add_write("run", lambda text: self._run(text, True) and None)
+        self.add_write("run", lambda text: self._ignore(self._run(text, True)))
         for name, function in FUNCTIONS.items():
             self.add_read(name, lambda text, f=function: f(self, text), parameter=True)
             self.handlers[name].visible = name not in ("cat", "catq", "kill")

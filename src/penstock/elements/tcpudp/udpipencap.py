@@ -2,7 +2,7 @@
 
 from penstock.datapath.checksum import checksum_finish, pseudo_header_sum
 from penstock.elements import Element, Packet, datapath, u16, u32
-from penstock.lang.arguments import IPAddress, Port, parse_ip
+from penstock.lang.arguments import IPAddress, Port, parse_ip, unparse_ip
 
 __all__ = ["UDPIPEncap"]
 
@@ -35,8 +35,7 @@ class UDPIPEncap(Element):
 
     def add_handlers(self) -> None:
         for name in ("src", "dst"):
-            self.add_read(name, lambda n=name: ".".join(str(getattr(self, n) >> s & 255) for s in (24, 16, 8, 0)))
-            self.add_write(name, lambda text, n=name: setattr(self, n, parse_ip(text.strip(), self.router.context)))
+            self.add_data(name, name, lambda text: parse_ip(text.strip(), self.router.context), unparse_ip)
         for name in ("sport", "dport"):
             self.add_data(name, name, int)
 

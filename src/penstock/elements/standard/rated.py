@@ -1,0 +1,458 @@
+"""Rate limits: RatedSource, RatedUnqueue, RatedSplitter, Shaper and their bandwidth versions."""
+
+from penstock.datapath.clock import Clock
+from penstock.elements import (
+    Array,
+    ConfigureError,
+    Element,
+    Packet,
+    Stateful,
+    Task,
+    Timer,
+    boolean,
+    datapath,
+    i64,
+    u8,
+    u64,
+)
+from penstock.elements.signals import downstream_signal, upstream_signal
+from penstock.elements.standard.infinitesource import DEFAULT_DATA
+from penstock.lang.arguments import Bandwidth, Bytes, Seconds, parse_bandwidth, parse_bool, parse_int, unparse_bandwidth
+from penstock.lang.text import unquote
+
+__all__ = [
+    "BandwidthRatedSplitter", "BandwidthRatedUnqueue", "BandwidthShaper", "RatedSource", "RatedSplitter", "RatedUnqueue",
+    "Shaper",
+]
+
+#: tokens are counted in 2^-32 of a unit a nanosecond: exact enough for 2^32 units a second
+_UNIT = 1 << 32
+_BURST_NS = 20_000_000
+
+
+class TokenBucket(Stateful):
+    """Tokens that arrive at a rate and are kept up to a burst. One token is one packet, or one byte."""
+
+    tokens: u64
+    updated_ns: u64
+    rate_32: u64
+    capacity: u64
+
+    def __init__(self, clock: Clock, rate: float, burst: float | None = None):
+        self.clock = clock
+        self.set_rate(rate, burst)
+
+    def set_rate(self, rate: float, burst: float | None = None) -> None:
+        """``rate`` in tokens a second; ``burst`` in tokens, by default 20 ms of them, at least one."""
+        self.rate = rate
+        self.rate_32 = min(int(rate * _UNIT / 1e9), (1 << 63) - 1)
+        tokens = burst if burst is not None else max(1.0, rate * _BURST_NS / 1e9)
+        self.capacity = int(min(tokens, (1 << 31) - 1) * _UNIT)
+
+    @datapath
+    def refill(self) -> None:
+        now = self.clock.now()
+        if self.updated_ns == 0:
+            self.updated_ns = now
+            self.tokens = _UNIT
+        passed = now - self.updated_ns
+        self.updated_ns = now
+        if passed > 1_000_000_000:
+            self.tokens = self.capacity
+        else:
+            more = self.tokens + passed * self.rate_32
+            self.tokens = min(more, self.capacity)
+
+    @datapath
+    def has(self, amount: u64) -> bool:
+        return self.tokens >= amount * _UNIT
+
+    @datapath
+    def remove(self, amount: u64) -> None:
+        """Take tokens; what is not there is owed no longer."""
+        if self.tokens >= amount * _UNIT:
+            self.tokens -= amount * _UNIT
+        else:
+            self.tokens = 0
+
+    @datapath
+    def wait_ns(self, amount: u64) -> u64:
+        """How long until ``amount`` tokens are there."""
+        if self.tokens >= amount * _UNIT:
+            return u64(0)
+        if self.rate_32 == 0:
+            return u64(1_000_000_000)
+        return (amount * _UNIT - self.tokens) // self.rate_32 + 1
+
+
+class RatedSource(Element):
+    """Make packets at a rate.
+
+    Arguments:
+        DATA: the packet's content.
+        RATE: packets a second.
+        LIMIT: packets to make; negative for no limit.
+        ACTIVE: false stops it.
+        LENGTH: bytes a packet; DATA is repeated or cut.
+        STOP: stop the driver at the limit.
+        BANDWIDTH: instead of RATE.
+
+    Handlers:
+        count (read), reset (write), rate, limit, active (read/write), data, length (read).
+
+    Example:
+        RatedSource(DATA "hello", RATE 1000, LIMIT 3, STOP true) -> Print -> Discard;
+    """
+
+    ports = "0/1"
+    may_generate = True
+
+    count: u64
+    limit: i64
+    active: boolean
+
+    def configure(self, data: Bytes = DEFAULT_DATA, rate: float = 10, limit: int = -1, active: bool = True, *,
+                  length: int = 0, stop: bool = False, bandwidth: Bandwidth | None = None, end_call: str = "") -> None:
+        if length and data:
+            data = (data * (length // len(data) + 1))[:length]
+        if bandwidth is not None:
+            rate = bandwidth / max(len(data), 1)
+        if rate < 0 or rate > 1e9:
+            raise ConfigureError("RATE: out of range, bound 1000000000")
+        self.content, self.limit, self.active, self.stop = data, limit, active, stop
+        self.bucket = TokenBucket(self.clock, rate)
+        self.buffer_bytes = len(data)
+        self.store = Array(u8, max(len(data), 1), data)
+        self.is_push = self.output_codes[0] == "h"
+        if self.is_push:
+            self.task = Task(self, active=active)
+            self.timer = Timer(self)
+
+    def initialize(self) -> None:
+        if self.is_push:
+            self.room = downstream_signal(self, 0, self.task)
+
+    def add_handlers(self) -> None:
+        self.add_data("count", "count")
+        self.add_write("reset", self._reset, flags="b")
+        self.add_read("rate", lambda: f"{self.bucket.rate:g}")
+        self.add_write("rate", self._set_rate)
+        self.add_read("limit", lambda: self.limit)
+        self.add_write("limit", self._set_limit)
+        self.add_read("active", lambda: bool(self.active), flags="c")
+        self.add_write("active", self._set_active)
+        self.add_read("data", lambda: self.content.decode("latin-1"), flags="%")
+        self.add_read("length", lambda: len(self.content))
+
+    def _wake(self) -> None:
+        if self.is_push and self.active:
+            self.task.reschedule()
+
+    def _reset(self, text: str) -> None:
+        self.count = 0
+        self._wake()
+
+    def _set_rate(self, text: str) -> None:
+        self.bucket.set_rate(float(text))
+        self._wake()
+
+    def _set_limit(self, text: str) -> None:
+        self.limit = parse_int(text.strip())
+        self._wake()
+
+    def _set_active(self, text: str) -> None:
+        self.active = parse_bool(unquote(text.strip()))
+        self._wake()
+
+    @datapath
+    def make(self) -> Packet | None:
+        p = self.pool.allocate(len(self.content))
+        if p is None:
+            return None
+        p.data.load_from(self.store, 0, 0, len(self.content))
+        p.timestamp = self.clock.now()
+        return p
+
+    @datapath
+    def finished(self) -> bool:
+        return self.limit >= 0 and self.count >= u64(self.limit)
+
+    @datapath
+    def run_timer(self) -> bool:
+        self.task.reschedule()
+        return True
+
+    @datapath
+    def run_task(self) -> bool:
+        if not self.active:
+            return False
+        if self.finished():
+            if self.stop:
+                self.stop_driver()
+            return False
+        self.bucket.refill()
+        if not self.bucket.has(u64(1)):
+            self.timer.schedule_after(self.bucket.wait_ns(u64(1)))
+            return False
+        if not self.room.active():
+            return False
+        p = self.make()
+        if p is not None:
+            self.bucket.remove(u64(1))
+            self.count += 1
+            self.output(0).push(p)
+        self.task.reschedule()
+        return True
+
+    @datapath
+    def pull(self, port: int) -> Packet | None:
+        if not self.active:
+            return None
+        if self.finished():
+            if self.stop:
+                self.stop_driver()
+            return None
+        self.bucket.refill()
+        if not self.bucket.has(u64(1)):
+            return None
+        self.bucket.remove(u64(1))
+        self.count += 1
+        return self.make()
+
+
+class RatedUnqueue(Element):
+    """Pull packets at most at a rate and push them.
+
+    Arguments:
+        RATE: packets a second.
+        BURST_DURATION, BURST_SIZE: how much may be caught up: a time, or a number of packets.
+        ACTIVE: false stops it.
+
+    Handlers:
+        rate, active (read/write).
+
+    Example:
+        InfiniteSource(LIMIT 3) -> Queue -> RatedUnqueue(1000) -> Discard;
+    """
+
+    processing = "l/h"
+    counts_bytes = False
+
+    active: boolean
+    owed: u64
+
+    def configure(self, rate: float, *, burst_duration: Seconds | None = None, burst_size: int | None = None,
+                  active: bool = True) -> None:
+        self.setup(rate, burst_duration, burst_size, active)
+
+    def setup(self, rate: float, duration: float | None, size: int | None, active: bool) -> None:
+        if duration is not None and size is not None:
+            raise ConfigureError("cannot specify both BURST_DURATION and BURST_SIZE")
+        burst = size if size is not None else (max(1.0, rate * duration) if duration is not None else None)
+        self.bucket = TokenBucket(self.clock, rate, burst)
+        self.active = active
+        self.task = Task(self, active=active)
+        self.timer = Timer(self)
+
+    def initialize(self) -> None:
+        self.signal = upstream_signal(self, 0, self.task)
+
+    def add_handlers(self) -> None:
+        if self.counts_bytes:
+            self.add_read("rate", lambda: unparse_bandwidth(self.bucket.rate))
+            self.add_write("rate", lambda text: self.bucket.set_rate(parse_bandwidth(text.strip())))
+        else:
+            self.add_read("rate", lambda: f"{self.bucket.rate:g}")
+            self.add_write("rate", lambda text: self.bucket.set_rate(float(text)))
+        self.add_read("active", lambda: bool(self.active), flags="c")
+        self.add_write("active", self._set_active)
+
+    def _set_active(self, text: str) -> None:
+        self.active = parse_bool(text.strip())
+        if self.active:
+            self.task.reschedule()
+
+    @datapath
+    def run_timer(self) -> bool:
+        self.task.reschedule()
+        return True
+
+    @datapath
+    def run_task(self) -> bool:
+        if not self.active:
+            return False
+        self.bucket.refill()
+        # With bytes, a packet goes when the bucket is not in debt; its length is paid for afterwards.
+        need = max(self.owed, 1)
+        if not self.bucket.has(need):
+            self.timer.schedule_after(self.bucket.wait_ns(need))
+            return False
+        p = self.input(0).pull()
+        if p is None:
+            if self.signal.active():
+                self.task.reschedule()
+            return False
+        if self.counts_bytes:
+            self.bucket.remove(self.owed)
+            self.owed = p.length
+        else:
+            self.bucket.remove(u64(1))
+        self.output(0).push(p)
+        self.task.reschedule()
+        return True
+
+
+class BandwidthRatedUnqueue(RatedUnqueue):
+    """Pull packets at most at a bandwidth and push them.
+
+    Arguments:
+        RATE: bandwidth, for example 10Mbps.
+        BURST_DURATION, BURST_BYTES: how much may be caught up.
+        ACTIVE: false stops it.
+
+    Handlers:
+        rate, active (read/write).
+
+    Example:
+        InfiniteSource(LIMIT 3) -> Queue -> BandwidthRatedUnqueue(10Mbps) -> Discard;
+    """
+
+    counts_bytes = True
+
+    def configure(self, rate: Bandwidth, *, burst_duration: Seconds | None = None, burst_bytes: int | None = None,
+                  active: bool = True) -> None:
+        self.setup(rate, burst_duration, burst_bytes, active)
+
+
+class RatedSplitter(Element):
+    """Pass packets up to a rate on output 0, the rest on output 1.
+
+    Arguments:
+        RATE: packets a second.
+        BURST_DURATION, BURST_SIZE: how much may be caught up.
+
+    Handlers:
+        rate (read/write).
+
+    Example:
+        InfiniteSource(LIMIT 3, STOP true) -> s :: RatedSplitter(1); s[0] -> Discard; s[1] -> Discard;
+    """
+
+    ports = "1/1-2"
+    processing = "h/h"
+    counts_bytes = False
+
+    def configure(self, rate: float, *, burst_duration: Seconds | None = None, burst_size: int | None = None) -> None:
+        burst = burst_size if burst_size is not None else (
+            max(1.0, rate * burst_duration) if burst_duration is not None else None)
+        self.bucket = TokenBucket(self.clock, rate, burst)
+
+    def add_handlers(self) -> None:
+        if self.counts_bytes:
+            self.add_read("rate", lambda: unparse_bandwidth(self.bucket.rate))
+            self.add_write("rate", lambda text: self.bucket.set_rate(parse_bandwidth(text.strip())))
+        else:
+            self.add_read("rate", lambda: f"{self.bucket.rate:g}")
+            self.add_write("rate", lambda text: self.bucket.set_rate(float(text)))
+
+    @datapath
+    def push(self, port: int, p: Packet) -> None:
+        amount: u64 = 1
+        if self.counts_bytes:
+            amount = u64(p.length)
+        self.bucket.refill()
+        if self.bucket.has(amount):
+            self.bucket.remove(amount)
+            self.output(0).push(p)
+        else:
+            self.checked_output_push(1, p)
+
+
+class BandwidthRatedSplitter(RatedSplitter):
+    """Pass packets up to a bandwidth on output 0, the rest on output 1.
+
+    Arguments:
+        RATE: bandwidth, for example 10Mbps.
+        BURST_DURATION, BURST_BYTES: how much may be caught up.
+
+    Handlers:
+        rate (read/write).
+
+    Example:
+        InfiniteSource(LIMIT 3, STOP true) -> s :: BandwidthRatedSplitter(1kbps); s[0] -> Discard; s[1] -> Discard;
+    """
+
+    counts_bytes = True
+
+    def configure(self, rate: Bandwidth, *, burst_duration: Seconds | None = None, burst_bytes: int | None = None) -> None:
+        burst = burst_bytes if burst_bytes is not None else (
+            max(1.0, rate * burst_duration) if burst_duration is not None else None)
+        self.bucket = TokenBucket(self.clock, rate, burst)
+
+
+class Shaper(Element):
+    """Let packets be pulled at most at a rate.
+
+    Arguments:
+        RATE: packets a second.
+
+    Handlers:
+        rate (read/write).
+
+    Example:
+        InfiniteSource(LIMIT 3) -> Queue -> Shaper(1000) -> Unqueue -> Discard;
+    """
+
+    ports = "1/1"
+    processing = "l/l"
+    counts_bytes = False
+
+    owed: u64
+
+    def configure(self, rate: float) -> None:
+        self.bucket = TokenBucket(self.clock, rate)
+
+    def add_handlers(self) -> None:
+        if self.counts_bytes:
+            self.add_read("rate", lambda: unparse_bandwidth(self.bucket.rate))
+            self.add_write("rate", lambda text: self.bucket.set_rate(parse_bandwidth(text.strip())))
+        else:
+            self.add_read("rate", lambda: f"{self.bucket.rate:g}")
+            self.add_write("rate", lambda text: self.bucket.set_rate(float(text)))
+
+    @datapath
+    def pull(self, port: int) -> Packet | None:
+        self.bucket.refill()
+        need = max(self.owed, 1)
+        if not self.bucket.has(need):
+            return None
+        p = self.input(0).pull()
+        if p is None:
+            return None
+        if self.counts_bytes:
+            self.bucket.remove(self.owed)
+            self.owed = p.length
+        else:
+            self.bucket.remove(u64(1))
+        return p
+
+
+class BandwidthShaper(Shaper):
+    """Let packets be pulled at most at a bandwidth.
+
+    Arguments:
+        RATE: bandwidth, for example 10Mbps.
+
+    Handlers:
+        rate (read/write).
+
+    Example:
+        InfiniteSource(LIMIT 3) -> Queue -> BandwidthShaper(10Mbps) -> Unqueue -> Discard;
+    """
+
+    counts_bytes = True
+
+    def configure(self, rate: Bandwidth) -> None:
+        self.bucket = TokenBucket(self.clock, rate)
+
+
