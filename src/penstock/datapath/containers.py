@@ -8,7 +8,7 @@ from typing import Any, cast
 from penstock.datapath.memory import Array, PacketSlot, Stateful, Struct, StructView, make_struct, size_and_alignment
 from penstock.datapath.packet import Packet, take
 from penstock.datapath.source import datapath
-from penstock.packet.integers import IntType, u32, u64
+from penstock.packet.integers import u32, u64
 
 __all__ = ["NONE", "PacketRing", "Table"]
 
@@ -73,7 +73,7 @@ class Table(Stateful):
     deleted: u32
     refused: u64
 
-    def __init__(self, key: tuple[IntType, ...], value: type[Struct], capacity: int):
+    def __init__(self, key: tuple[Any, ...], value: type[Struct], capacity: int):
         self.capacity = capacity
         self.places = 1 << max(3, (capacity * 3 // 2).bit_length())
         self.mask = self.places - 1

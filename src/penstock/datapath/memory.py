@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
 
@@ -134,7 +134,13 @@ def _load(memory: Memory, offset: int, kind: Any) -> Any:
     return StructView(memory, offset, kind)
 
 
-def _store(memory: Memory, offset: int, kind: Any, value: int) -> None:
+def _store(memory: Memory, offset: int, kind: Any, value: Any) -> None:
+    """``value`` is a number, or for a struct a dictionary of its fields."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            field, place = kind.FIELDS[name]
+            _store(memory, offset + place, field, item)
+        return
     size, _ = size_and_alignment(kind)
     memory.store(offset, size, int(value))
 
@@ -165,14 +171,19 @@ class StructView:
 
 
 class Array(Generic[T]):
-    """``length`` values of one type, in state. Values set before the layout are its initial content."""
+    """``length`` values of one type, in state. Values set before the layout are its initial content.
 
-    def __init__(self, kind: type[T], length: int, initial: list[int] | bytes | None = None):
+    Initial content is numbers, dictionaries of a struct's fields, or bytes that start at an index.
+    """
+
+    def __init__(self, kind: type[T], length: int, initial: Sequence[Any] | None = None):
         self.kind: Any = kind
         self.length = length
         self.offset = -1
         self.memory: Memory | None = None
-        self.initial: dict[int, int] = dict(enumerate(initial)) if initial else {}
+        self.initial: dict[int, Any] = {}
+        if initial:
+            self.initial = {0: initial} if isinstance(initial, bytes) else dict(enumerate(initial))
         self.stride, self.alignment = size_and_alignment(kind)
 
     def __len__(self) -> int:
@@ -182,7 +193,7 @@ class Array(Generic[T]):
         if not 0 <= index < self.length:
             raise IndexError(index)
         if self.memory is None:
-            return self.initial.get(index, 0)  # type: ignore[return-value]
+            return self.initial.get(index, 0)  # type: ignore[no-any-return]
         value: T = _load(self.memory, self.offset + index * self.stride, self.kind)
         return value
 
@@ -190,9 +201,9 @@ class Array(Generic[T]):
         if not 0 <= index < self.length:
             raise IndexError(index)
         if self.memory is None:
-            self.initial[index] = value  # type: ignore[assignment]
+            self.initial[index] = value
         else:
-            _store(self.memory, self.offset + index * self.stride, self.kind, value)  # type: ignore[arg-type]
+            _store(self.memory, self.offset + index * self.stride, self.kind, value)
 
     def __iter__(self) -> Iterator[T]:
         return (self[i] for i in range(self.length))
@@ -333,7 +344,11 @@ def attach(roots: list[tuple[str, Stateful]], memory: Memory) -> None:
         if isinstance(item, Array):
             item.memory = memory
             for index, value in item.initial.items():
-                _store(memory, item.offset + index * item.stride, item.kind, value)
+                at = item.offset + index * item.stride
+                if isinstance(value, bytes):
+                    memory.view[at : at + len(value)] = value
+                else:
+                    _store(memory, at, item.kind, value)
             return
         item._memory = memory
         for name, value in item._initial.items():

@@ -34,6 +34,10 @@ class Cursor:
     u64: _Words
     u128: _Words
 
+    def has(self, offset: int, length: int) -> bool:
+        """Whether ``length`` bytes at ``offset`` lie within the packet (and the header is set)."""
+        raise NotImplementedError
+
     def header(self, kind: type[H], offset: int = 0) -> H:
         """View the bytes at ``offset`` as a header; its fixed part must lie within the packet."""
         raise NotImplementedError

@@ -186,6 +186,7 @@ class Builder:
                 assert isinstance(b.type, IntType)
                 a = self.convert(a, b.type)
             elif isinstance(b, ir.Const):
+                assert isinstance(a.type, IntType)
                 b = self.convert(b, a.type)
             else:
                 raise self.error(

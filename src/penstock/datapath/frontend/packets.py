@@ -114,6 +114,12 @@ class PacketOperations(Builder):
 
     def at(self, cursor: CursorValue, offset: Any, length: Any) -> ir.Expr:
         """The slot offset ``offset`` bytes after the cursor, checked for ``length`` bytes."""
+        start, inside = self.span(cursor, offset, length)
+        self.check(inside, f"past the end of the packet, or no {cursor.which} header")
+        return self.assign(U32, start, "at")
+
+    def span(self, cursor: CursorValue, offset: Any, length: Any) -> tuple[ir.Expr, ir.Expr]:
+        """Where ``offset`` is, and whether ``length`` bytes from there lie within the packet."""
         packet = self.use(PacketValue(cursor.packet))
         base = self.assign(U32, self.meta(packet, cursor.which), cursor.which)
         if isinstance(offset, int) and isinstance(length, int) and 0 <= offset < 1 << 24 and 0 <= length < 1 << 24:
@@ -134,8 +140,7 @@ class PacketOperations(Builder):
             start = ir.Cast(U32, first)
         if cursor.which != "data":
             inside = ir.Binary(BOOL, "and", ir.Compare(BOOL, "ne", base, ir.Const(U32, 0)), inside)
-        self.check(inside, f"past the end of the packet, or no {cursor.which} header")
-        return self.assign(U32, start, "at")
+        return start, inside
 
     def _wide(self, value: Any) -> ir.Expr:
         expr = self.number(value, U64)
@@ -173,7 +178,7 @@ class PacketOperations(Builder):
     def cursor_attribute(self, cursor: CursorValue, name: str) -> Any:
         if name in _DATA_WORDS:
             return WordsValue(cursor.packet, cursor.which, _DATA_WORDS[name])
-        if name in ("header", "checksum", "write", "fill", "copy", "store_to", "load_from"):
+        if name in ("has", "header", "checksum", "write", "fill", "copy", "store_to", "load_from"):
             return PacketMethod(cursor, name)
         raise self.error(f"a cursor has no '{name}'", hint="u8, u16, u32, u48, u64, u128, header(), checksum(), write()")
 
@@ -275,6 +280,8 @@ class PacketOperations(Builder):
 
     def call_cursor(self, cursor: CursorValue, name: str, args: list[Any]) -> Any:
         match name, args:
+            case "has", [offset, length]:
+                return Runtime(self.assign(BOOL, self.span(cursor, offset, length)[1], "has"))
             case "header", [kind, *rest]:
                 return self.view(cursor, kind, rest[0] if rest else 0)
             case "checksum", [offset, length, *rest]:

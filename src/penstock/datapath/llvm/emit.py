@@ -45,6 +45,7 @@ class _Module:
             '!3 = !{!"packet metadata", !0, i64 0}', "!4 = !{!3, !3, i64 0}",
             '!5 = !{!"state", !0, i64 0}', "!6 = !{!5, !5, i64 0}",
             '!7 = !{!"branch_weights", i32 1048575, i32 1}',
+            '!8 = !{i32 0, i32 16777216}',
         ]
 
     def state_tag(self, place: ir.Place) -> str:
@@ -231,7 +232,9 @@ class _Function:
     def _x_meta(self, e: ir.Meta) -> str:
         field = META[e.name]
         address = self.value(f"getelementptr i8, ptr {self.packet(e.packet)}, i64 {field.offset}")
-        return self.value(f"load {_type(e.type)}, ptr {address}, align 4, !tbaa {_META}")
+        # Offsets are less than a slot's size: sums with constants do not wrap, so one check implies another.
+        bounds = ", !range !8" if e.name in ("data", "length", "mac", "network", "transport") else ""
+        return self.value(f"load {_type(e.type)}, ptr {address}, align 4, !tbaa {_META}{bounds}")
 
     def _x_loadpacket(self, e: ir.LoadPacket) -> str:
         assert isinstance(e.type, IntType)

@@ -1,19 +1,13 @@
 """Print."""
 
-import sys
-
-from penstock.elements import ConfigureError, Element, HostPacket, Packet, boolean, datapath
+from penstock.elements import ConfigureError, HostPacket, Packet, datapath
+from penstock.elements.printing import PrintElement, timestamp_text
 from penstock.lang.arguments import parse_bool
 
-__all__ = ["Print", "timestamp_text"]
+__all__ = ["Print"]
 
 
-def timestamp_text(ns: int) -> str:
-    """``seconds.nanoseconds``, as Click prints time."""
-    return f"{ns // 1_000_000_000}.{ns % 1_000_000_000:09d}"
-
-
-class Print(Element):
+class Print(PrintElement):
     """Print a line for each packet on standard error: label, length and content.
 
     The line is made in Python; the packet itself goes on without waiting for it.
@@ -35,8 +29,6 @@ class Print(Element):
         InfiniteSource(DATA "hello", LIMIT 1, STOP true) -> Print(in) -> Discard;
     """
 
-    active: boolean
-
     def configure(self, label: str = "", maxlength: int = 24, *, contents: str = "HEX", timestamp: bool = False,
                   printanno: bool = False, headroom: bool = False, bandwidth: bool = False, active: bool = True,
                   nbytes: int | None = None, cpu: bool = False) -> None:
@@ -49,11 +41,7 @@ class Print(Element):
         self.limit = limit if limit >= 0 else 0xFFFFFF
         self.shown_bytes = self.limit if self.contents != "NONE" else 0
         self.label, self.timestamp, self.annotations, self.headroom = label, timestamp, printanno, headroom
-        self.active = active
-
-    def add_handlers(self) -> None:
-        self.add_read("active", lambda: bool(self.active), flags="c")
-        self.add_write("active", lambda text: setattr(self, "active", parse_bool(text.strip())))
+        self.setup(active)
 
     def line(self, packet: HostPacket) -> str:
         parts: list[str] = []
@@ -75,9 +63,6 @@ class Print(Element):
             parts.append(" | ")
             parts.append(" ".join(text[i : i + 8] for i in range(0, len(text), 8)))
         return "".join(parts)
-
-    def host_packet(self, packet: HostPacket) -> None:
-        print(self.line(packet), file=sys.stderr, flush=True)
 
     @datapath
     def simple_action(self, p: Packet) -> Packet | None:

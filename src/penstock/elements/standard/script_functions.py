@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from penstock.elements.element import HandlerError
-from penstock.elements.standard.print import timestamp_text
+from penstock.elements.printing import timestamp_text
 from penstock.lang.arguments import ArgumentError, parse_bool, parse_int
 from penstock.lang.text import split_words, unquote
 

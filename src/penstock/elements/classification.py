@@ -1,0 +1,277 @@
+"""Classification of packets: boolean trees of tests on packet words, as fused code or as a table.
+
+Few tests become straight code: a compare each. Many become a table of tests that a bounded loop walks, so that
+code stays small; both give the same answers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from penstock.datapath.memory import Array, Struct
+from penstock.datapath.packet import Cursor, Packet
+from penstock.datapath.source import datapath
+from penstock.elements.element import Element
+from penstock.packet.integers import u8, u16, u32
+
+__all__ = ["FALSE", "TRUE", "ClassifyingElement", "Test", "Tree", "count_tests", "describe", "every", "negation", "some"]
+
+#: above this many tests the table takes over
+MAX_FUSED_TESTS = 192
+_DROP = 0xFFFF
+_TERMINAL = 0x8000_0000
+
+
+@dataclass(frozen=True)
+class Test:
+    """``low <= (word & mask) <= high`` for ``width`` bytes at ``offset`` from ``base``; false where they are missing."""
+
+    base: str
+    offset: int
+    width: int
+    mask: int
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
+class Tree:
+    """``kind``: "and", "or", "not", "true" or "false" over ``parts``; "test" for one Test."""
+
+    kind: str
+    parts: tuple[Tree, ...] = ()
+    test: Test | None = None
+
+
+TRUE, FALSE = Tree("true"), Tree("false")
+
+
+def every(*parts: Tree) -> Tree:
+    kept = tuple(p for p in parts if p.kind != "true")
+    if any(p.kind == "false" for p in kept):
+        return FALSE
+    return kept[0] if len(kept) == 1 else Tree("and", kept) if kept else TRUE
+
+
+def some(*parts: Tree) -> Tree:
+    kept = tuple(p for p in parts if p.kind != "false")
+    if any(p.kind == "true" for p in kept):
+        return TRUE
+    return kept[0] if len(kept) == 1 else Tree("or", kept) if kept else FALSE
+
+
+def negation(tree: Tree) -> Tree:
+    constants = {"true": FALSE, "false": TRUE}
+    return constants.get(tree.kind) or (tree.parts[0] if tree.kind == "not" else Tree("not", (tree,)))
+
+
+def test(base: str, offset: int, width: int, value: int, *, mask: int | None = None, high: int | None = None) -> Tree:
+    full = (1 << (8 * width)) - 1
+    return Tree("test", test=Test(base, offset, width, full if mask is None else mask, value, value if high is None else high))
+
+
+def count_tests(tree: Tree) -> int:
+    return 1 if tree.kind == "test" else sum(map(count_tests, tree.parts))
+
+
+def describe(tree: Tree) -> str:
+    """The tree as one line, for people."""
+    if tree.test is not None:
+        t = tree.test
+        if t is None:
+            return False
+        full = (1 << (8 * t.width)) - 1
+        word = f"{t.base}[{t.offset}:{t.width}]" + ("" if t.mask == full else f"&{t.mask:#x}")
+        return f"{word}=={t.low:#x}" if t.low == t.high else f"{t.low:#x}<={word}<={t.high:#x}"
+    if tree.kind == "not":
+        return f"!({describe(tree.parts[0])})"
+    if tree.kind in ("and", "or"):
+        return "(" + (" && " if tree.kind == "and" else " || ").join(map(describe, tree.parts)) + ")"
+    return tree.kind
+
+
+class _Node(Struct):
+    """One test of the table; ``yes`` and ``no`` are the next node, or an output with the top bit set."""
+
+    mask: u32
+    low: u32
+    high: u32
+    yes: u32
+    no: u32
+    offset: u16
+    base: u8
+    width: u8
+
+
+_BASES = ("data", "network", "transport")
+
+
+class _Program:
+    """Trees as a list of nodes whose edges lead forward only."""
+
+    def __init__(self, rules: tuple[tuple[Tree, int], ...]):
+        self.nodes: list[tuple[Test, int, int]] = []
+        self._backward: list[tuple[Test, int, int]] = []
+        target = _TERMINAL | _DROP
+        for tree, port in reversed(rules):
+            target = self._place(tree, _TERMINAL | (port if port >= 0 else _DROP), target)
+        # Nodes were made from the end; number them from the start.
+        n = len(self._backward)
+
+        def forward(edge: int) -> int:
+            return edge if edge & _TERMINAL else n - 1 - edge
+
+        self.nodes = [(t, forward(yes), forward(no)) for t, yes, no in reversed(self._backward)]
+        self.start = forward(target)
+
+    def _place(self, tree: Tree, yes: int, no: int) -> int:
+        if tree.kind == "true":
+            return yes
+        if tree.kind == "false":
+            return no
+        if tree.kind == "not":
+            return self._place(tree.parts[0], no, yes)
+        if tree.test is not None:
+            self._backward.append((tree.test, yes, no))
+            return len(self._backward) - 1
+        target = yes if tree.kind == "and" else no
+        for part in reversed(tree.parts):
+            target = self._place(part, target, no) if tree.kind == "and" else self._place(part, yes, target)
+        return target
+
+
+class ClassifyingElement(Element):
+    """Sends each packet to the output of the first rule whose tree holds; to none (-1) means drop."""
+
+    ports = "1/-"
+    processing = "h/h"
+    can_live_reconfigure = True
+
+    max_fused_tests: ClassVar[int] = MAX_FUSED_TESTS
+
+    def set_rules(self, rules: list[tuple[Tree, int]]) -> None:
+        """``rules``: (tree, output). Outputs that do not exist drop."""
+        # Rules that cannot hold go, and so does everything behind one that always holds.
+        kept: list[tuple[Tree, int]] = []
+        for tree, port in rules:
+            if tree.kind != "false":
+                kept.append((tree, port if port < self.noutputs else -1))
+            if tree.kind == "true":
+                break
+        while kept and kept[-1][1] < 0:
+            kept.pop()
+        self.rules = tuple(kept)
+        self.uses_table = sum(count_tests(t) for t, _ in self.rules) > self.max_fused_tests
+        if self.uses_table:
+            program = _Program(self.rules)
+            self.table_rules, self.rules = self.rules, ()
+            self.start = program.start
+            self.table: Array[Any] = Array(_Node, len(program.nodes), [
+                {"mask": t.mask, "low": t.low, "high": t.high, "yes": yes, "no": no, "offset": t.offset,
+                 "base": _BASES.index(t.base), "width": t.width}
+                for t, yes, no in program.nodes
+            ])
+
+    def add_handlers(self) -> None:
+        self.add_read("program", lambda: "".join(
+            f"{i}: {describe(t)} -> {f'[{port}]' if port >= 0 else '[X]'}\n"
+            for i, (t, port) in enumerate(self.table_rules if self.uses_table else self.rules)))
+
+    # Straight code
+
+    @datapath
+    def word(self, cursor: Cursor, offset: int, width: int) -> u32:
+        if width == 1:
+            return cursor.u8[offset]
+        elif width == 2:
+            return cursor.u16[offset]
+        return cursor.u32[offset]
+
+    @datapath
+    def cursor(self, p: Packet, base: str) -> Cursor:
+        if base == "network":
+            return p.network
+        elif base == "transport":
+            return p.transport
+        return p.data
+
+    @datapath
+    def holds(self, tree: Tree, p: Packet) -> bool:
+        if tree.kind == "true":
+            return True
+        if tree.kind == "false":
+            return False
+        if tree.kind == "not":
+            return not self.holds(tree.parts[0], p)
+        if tree.kind == "and":
+            for part in tree.parts:
+                if not self.holds(part, p):
+                    return False
+            return True
+        if tree.kind == "or":
+            for option in tree.parts:
+                if self.holds(option, p):
+                    return True
+            return False
+        t = tree.test
+        if t is None:
+            return False
+        where = self.cursor(p, t.base)
+        if not where.has(t.offset, t.width):
+            return False
+        value = self.word(where, t.offset, t.width) & t.mask
+        if t.low == t.high:
+            return value == t.low
+        return value - t.low <= t.high - t.low
+
+    # The table
+
+    @datapath
+    def table_word(self, p: Packet, i: u32) -> tuple[u32, bool]:
+        node = self.table[i]
+        offset = u32(node.offset)
+        width = u32(node.width)
+        value: u32 = 0
+        there = False
+        for number, base in enumerate(_BASES):
+            if node.base == number:
+                where = self.cursor(p, base)
+                there = where.has(offset, width)
+                if there:
+                    if width == 1:
+                        value = where.u8[offset]
+                    elif width == 2:
+                        value = where.u16[offset]
+                    else:
+                        value = where.u32[offset]
+        return value, there
+
+    @datapath
+    def classify(self, p: Packet) -> u32:
+        edge: u32 = self.start
+        for _ in range(len(self.table) + 1):
+            if (edge & _TERMINAL) != 0:
+                break
+            value, there = self.table_word(p, edge)
+            node = self.table[edge]
+            value = value & node.mask
+            if there and value >= node.low and value <= node.high:
+                edge = node.yes
+            else:
+                edge = node.no
+        return edge & _DROP
+
+    @datapath
+    def push(self, port: int, p: Packet) -> None:
+        if self.uses_table:
+            self.output(self.classify(p)).push(p)
+            return
+        for tree, output in self.rules:
+            if self.holds(tree, p):
+                if output < 0:
+                    p.kill()
+                else:
+                    self.output(output).push(p)
+                return
+        p.kill()

@@ -1,0 +1,143 @@
+"""IPv4 routing tables: what the lookup elements share."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from penstock.datapath.lpm import LPM, LPMFullError
+from penstock.datapath.memory import Array
+from penstock.datapath.packet import Packet
+from penstock.datapath.source import datapath
+from penstock.elements.element import ConfigureError, Element, HandlerError
+from penstock.lang.arguments import ArgumentError, Raw, parse_int, parse_ip, parse_prefix, unparse_ip, unparse_prefix
+from penstock.lang.text import split_words, unquote
+from penstock.packet.integers import u32, u64
+
+__all__ = ["IPRouteTable", "Route"]
+
+
+class Route(NamedTuple):
+    """One route; ``gateway`` 0 means that the destination is a neighbour."""
+
+    address: int
+    mask: int
+    gateway: int
+    port: int
+
+    def __str__(self) -> str:
+        gateway = unparse_ip(self.gateway) if self.gateway else "-"
+        return f"{unparse_prefix(self.address, self.mask)}\t\t{gateway}\t\t{self.port}"
+
+
+class IPRouteTable(Element):
+    """Looks destinations up (the destination annotation); sets the annotation to the gateway where there is one.
+
+    Packets without a route are dropped and counted. Updates through handlers take effect between two runs of
+    the image; the table is rebuilt as a whole.
+    """
+
+    ports = "1/-"
+    processing = "h/h"
+    #: routes that may be added while it runs, beside those in the configuration
+    spare_routes = 4096
+    updates = True
+
+    drops: u64
+
+    def configure(self, *routes: Raw) -> None:
+        self.routes: dict[tuple[int, int], Route] = {}
+        for text in routes:
+            route = self._route(text)
+            if route[:2] in self.routes:
+                raise ConfigureError(f"{unparse_prefix(*route[:2])}: duplicate route")
+            self.routes[route[:2]] = route
+        spare = self.spare_routes if self.updates else 0
+        self.capacity = len(self.routes) + spare
+        self.lpm = LPM(LPM.chunks_needed(self._prefixes(self.routes)) + min(2 * spare, 1024))
+        self.gateways, self.outputs = Array(u32, self.capacity + 1), Array(u32, self.capacity + 1)
+        self._store(self.routes)
+
+    def _route(self, text: str) -> Route:
+        words = [unquote(w) for w in split_words(text)]
+        if len(words) not in (2, 3):
+            raise ArgumentError(f"route '{text}': expected 'ADDR/MASK [GATEWAY] OUTPUT'")
+        address, mask = parse_prefix(words[0], self.router.context)
+        if mask != (0xFFFFFFFF << (32 - mask.bit_count())) & 0xFFFFFFFF:
+            raise ArgumentError(f"route '{text}': the mask is not a prefix")
+        gateway = 0 if len(words) == 2 or words[1] == "-" else parse_ip(words[1], self.router.context)
+        port = parse_int(words[-1], 0)
+        if port >= self.noutputs:
+            raise ArgumentError(f"route '{text}': output {port} of {self.noutputs} (outputs count from 0)")
+        return Route(address & mask, mask, gateway, port)
+
+    @staticmethod
+    def _prefixes(routes: dict[tuple[int, int], Route]) -> dict[tuple[int, int], int]:
+        return {(r.address, r.mask.bit_count()): i for i, r in enumerate(routes.values())}
+
+    def _store(self, routes: dict[tuple[int, int], Route]) -> None:
+        if len(routes) > self.capacity:
+            raise HandlerError(f"the table is full ({self.capacity} routes)")
+        try:
+            self.lpm.fill(self._prefixes(routes))
+        except LPMFullError as error:
+            raise HandlerError(str(error)) from None
+        for i, route in enumerate(routes.values()):
+            self.gateways[i], self.outputs[i] = route.gateway, route.port
+        self.routes = routes
+
+    def add_handlers(self) -> None:
+        self.add_read("table", lambda: "".join(f"{r}\n" for r in self.routes.values()))
+        self.add_read("lookup", self._lookup, parameter=True)
+        self.add_data("drops", "drops")
+        if self.updates:
+            self.add_write("add", lambda text: self._change([("add", text)]))
+            self.add_write("set", lambda text: self._change([("set", text)]))
+            self.add_write("remove", lambda text: self._change([("remove", text)]))
+            self.add_write("ctrl", self._ctrl)
+            self.add_write("flush", lambda text: self._store({}), flags="b")
+
+    def _lookup(self, text: str) -> str:
+        address = parse_ip(text.strip(), self.router.context)
+        best = max((r for r in self.routes.values() if address & r.mask == r.address), key=lambda r: r.mask, default=None)
+        if best is None:
+            return "-1"
+        return f"{best.port}" + (f" {unparse_ip(best.gateway)}" if best.gateway else "")
+
+    def _ctrl(self, text: str) -> None:
+        changes = [line.strip().partition(" ")[::2] for line in text.splitlines() if line.strip()]
+        self._change([(verb, rest) for verb, rest in changes])
+
+    def _change(self, changes: list[tuple[str, str]]) -> None:
+        """All of the changes, or none of them."""
+        routes = dict(self.routes)
+        for verb, text in changes:
+            if verb == "remove":
+                words = split_words(text)
+                if not words:
+                    raise HandlerError("expected a prefix")
+                address, mask = parse_prefix(unquote(words[0]), self.router.context)
+                if routes.pop((address & mask, mask), None) is None:
+                    raise HandlerError(f"no route {unparse_prefix(address & mask, mask)}")
+            elif verb in ("add", "set"):
+                route = self._route(text)
+                if verb == "add" and route[:2] in routes:
+                    raise HandlerError(f"{unparse_prefix(*route[:2])}: there is a route already (set replaces it)")
+                routes[route[:2]] = route
+            else:
+                raise HandlerError(f"bad command '{verb}' (expected add, set or remove)")
+        self._store(routes)
+
+    @datapath
+    def push(self, port: int, p: Packet) -> None:
+        found = self.lpm.find(p.dst_ip)
+        if found == 0:
+            self.drops += 1
+            p.kill()
+        else:
+            gateway = self.gateways[found - 1]
+            if gateway != 0:
+                p.dst_ip = gateway
+            if self.noutputs == 1:
+                self.output(0).push(p)
+            else:
+                self.output(self.outputs[found - 1]).push(p)
