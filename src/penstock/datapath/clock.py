@@ -60,20 +60,25 @@ class Clock(Stateful):
     base_ns: u64
     base_cycles: u64
     ns_per_cycle_32: u64
+    #: the last reading: good enough for timeouts, without the cost of a new one (timers read it again and again)
+    recent: u64
 
     @datapath(inline=False)
     def now(self) -> u64:
         if self.simulated:
             self.time += 1
+            self.recent = self.time
             return self.time
         passed = u128(cycles() - self.base_cycles) * u128(self.ns_per_cycle_32)
-        return self.base_ns + u64(passed >> 32)
+        self.recent = self.base_ns + u64(passed >> 32)
+        return self.recent
 
     def synchronise(self) -> None:
         """Set the base that compiled code counts from; called before each run of the image."""
         if not self.simulated:
             self.ns_per_cycle_32 = _rate().value()
             self.base_ns, self.base_cycles = time.time_ns(), read_cycles()
+            self.recent = self.base_ns
 
     def read(self) -> int:
         """The time, for Python: an ordinary reading, which advances simulated time."""

@@ -13,7 +13,7 @@ import re
 import types
 import typing
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from penstock.lang.elaborate import split_keyword
@@ -34,10 +34,12 @@ class ArgumentError(ValueError):
 
 @dataclass
 class ArgumentContext:
-    """What argument values may refer to: names from AddressInfo, and annotation names."""
+    """What argument values may refer to: names from information elements, and annotation names."""
 
     addresses: dict[str, dict[str, Any]]
     annotations: dict[str, tuple[int, int]]
+    #: rewriting patterns by name, from IPRewriterPatterns
+    patterns: dict[str, Any] = field(default_factory=dict)
 
 
 _INTEGER = re.compile(r"([+-]?)(0[xX][0-9A-Fa-f_]+|0[bB][01_]+|[0-9][0-9_]*)$")

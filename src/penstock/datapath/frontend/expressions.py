@@ -231,14 +231,16 @@ class Expressions(PacketOperations):
     def _boolop(self, node: ast.BoolOp) -> Any:
         is_and = isinstance(node.op, ast.And)
         result: ir.Expr | None = None
+        last: Any = is_and
         for part in node.values:
             with self.nested() as block:
-                condition = self.condition(part)
+                last = self.value(part)
+                condition = self.truth(last)
             if isinstance(condition, bool):
                 self.block += block
                 if condition is not is_and:
-                    # Decided here; what stood before may still decide the other way first.
-                    return condition if result is None else Runtime(
+                    # Decided here, with Python's value if nothing but constants came before.
+                    return last if result is None else Runtime(
                         ir.Binary(BOOL, "and" if is_and else "or", result, ir.Const(BOOL, int(condition)))
                     )
                 continue
@@ -253,7 +255,7 @@ class Expressions(PacketOperations):
                 block.append(ir.Assign(self.line, kept, condition))
                 self.emit(ir.If(self.line, kept, block if is_and else [], [] if is_and else block))
                 result = kept
-        return Runtime(result) if result is not None else is_and
+        return Runtime(result) if result is not None else last
 
     def condition(self, node: ast.expr) -> ir.Expr | bool:
         """A truth value: a Python bool where it is known, else an expression of type boolean."""

@@ -114,7 +114,8 @@ class IPPrint(PrintElement):
         sequence, acknowledged = int.from_bytes(tcp[4:8], "big"), int.from_bytes(tcp[8:12], "big")
         payload = length - (tcp[12] >> 4) * 4
         end = (sequence + payload + bool(flags & 2) + bool(flags & 1)) & 0xFFFFFFFF
-        text = f"{src}.{tcp[0] << 8 | tcp[1]} > {dst}.{tcp[2] << 8 | tcp[3]}: {letters} {sequence}:{end}({payload},{length},{total})"
+        text = f"{src}.{tcp[0] << 8 | tcp[1]} > {dst}.{tcp[2] << 8 | tcp[3]}: {letters} "
+        text += f"{sequence}:{end}({payload},{length},{total})"
         if flags & 16:
             text += f" ack {acknowledged}"
         return text + f" win {tcp[14] << 8 | tcp[15]}"

@@ -1,0 +1,176 @@
+"""AggregateIPFlows."""
+
+from penstock.elements import NONE, ConfigureError, Element, Packet, Struct, Table, Timer, datapath, u8, u32, u64
+from penstock.lang.arguments import Seconds, UInt32
+
+__all__ = ["AggregateIPFlows"]
+
+_SECOND_NS = 1_000_000_000
+_REAP_PARTS = 64
+_REAP_NS = 250_000_000
+
+
+class _Flow(Struct):
+    aggregate: u32
+    last_s: u32
+    ended: u8
+
+
+class AggregateIPFlows(Element):
+    """Number the flows: set the aggregate annotation to a number for the packet's flow, 1 and up.
+
+    A flow is a pair of addresses, a pair of ports and a protocol, in both directions; the paint annotation is 0 for
+    packets in the direction of the flow's first packet and 1 for the others. A flow that was silent for its timeout,
+    or a TCP flow after its end, gets a new number. Packets that are not TCP or UDP, and what cannot be read, have the
+    ports 0; so have later fragments, unless FRAGMENTS is false: then they go to output 1, or are dropped.
+
+    Time is that of the packets' timestamps where they have some, else the clock's.
+
+    Arguments:
+        TCP_TIMEOUT, TCP_DONE_TIMEOUT, UDP_TIMEOUT: seconds of silence (24 h, 30 s, 60 s).
+        FRAGMENT_TIMEOUT, REAP: accepted for compatibility.
+        ICMP: ICMP errors belong to the flow of the packet that they quote.
+        FRAGMENTS: false gives fragments no number.
+        CAPACITY: flows remembered (65536); when there is no room, packets of new flows go to output 1, or are dropped.
+
+    Handlers:
+        nflows (read): numbers given so far. active_flows (read): flows remembered. clear (write): forget all.
+
+    Example:
+        MemSource(FLOWS 10, LIMIT 100, STOP true) -> Strip(14) -> CheckIPHeader -> a :: AggregateIPFlows -> Discard;
+    """
+
+    ports = "1/1-2"
+    processing = "a/ah"
+
+    nflows: u32
+    drops: u64
+    hand: u32
+    latest_s: u32
+
+    def configure(self, *, tcp_timeout: Seconds = 86400, tcp_done_timeout: Seconds = 30, udp_timeout: Seconds = 60,
+                  fragment_timeout: Seconds = 30, reap: Seconds = 1200, icmp: bool = False, fragments: bool = True,
+                  capacity: UInt32 = 65536) -> None:
+        if not 1 <= capacity <= 1 << 22:
+            raise ConfigureError("CAPACITY: out of range, bound 4194304")
+        self.tcp_s, self.done_s, self.udp_s = (max(int(t), 1) for t in (tcp_timeout, tcp_done_timeout, udp_timeout))
+        self.icmp, self.fragments = icmp, fragments
+        self.table = Table((u32, u32, u32, u8), _Flow, capacity)
+        self.timer = Timer(self)
+
+    def started(self) -> None:
+        self.timer.schedule_after(_REAP_NS)
+
+    def add_handlers(self) -> None:
+        self.add_data("nflows", "nflows")
+        self.add_read("active_flows", lambda: self.table.entries)
+        self.add_data("drops", "drops")
+        self.add_write("clear", lambda text: self.clear(), flags="b")
+
+    @datapath
+    def clear(self) -> None:
+        for i in range(self.table.places):
+            if self.table.used(u32(i)):
+                self.table.remove(u32(i))
+
+    @datapath
+    def limit_s(self, protocol: u32, ended: u32) -> u32:
+        if protocol == 6:
+            return u32(self.done_s) if ended == 3 else u32(self.tcp_s)
+        return u32(self.udp_s)
+
+    @datapath
+    def run_timer(self) -> bool:
+        for _ in range(max(self.table.places // _REAP_PARTS, 1)):
+            i = self.hand & self.table.mask
+            self.hand += 1
+            if self.table.used(i):
+                flow = self.table.slots[i].value
+                if self.latest_s - flow.last_s > self.limit_s(u32(self.table.slots[i].k3), u32(flow.ended & 3)):
+                    if self.latest_s > flow.last_s:
+                        self.table.remove(i)
+        self.timer.schedule_after(_REAP_NS)
+        return True
+
+    @datapath
+    def number(self, src: u32, dst: u32, ports: u32, protocol: u32, now_s: u32, flags: u32) -> tuple[u32, u32]:
+        """The aggregate (0: no room) and the direction (0 or 1)."""
+        turned: u32 = 0
+        # The key has the smaller end first, so that both directions find it.
+        if src > dst or (src == dst and (ports >> 16) > (ports & 0xFFFF)):
+            turned = 1
+        low = dst if turned == 1 else src
+        high = src if turned == 1 else dst
+        both = (ports << 16 | ports >> 16) if turned == 1 else ports
+        i = self.table.find((low, high, both, protocol))
+        fresh = False
+        if i == NONE:
+            i = self.table.insert((low, high, both, protocol))
+            if i == NONE:
+                return u32(0), u32(0)
+            fresh = True
+        flow = self.table.slots[i].value
+        if not fresh:
+            # A new connection on the old ports begins a new flow, as silence does.
+            silent = now_s > flow.last_s and now_s - flow.last_s > self.limit_s(protocol, u32(flow.ended & 3))
+            begins = protocol == 6 and (flow.ended & 3) == 3 and (flags & 0x12) == 2
+            fresh = silent or begins
+        if fresh:
+            self.nflows += 1
+            flow.aggregate = self.nflows
+            # Bit 7: the first packet came from the larger end.
+            flow.ended = turned << 7
+        flow.last_s = now_s
+        direction = turned ^ (flow.ended >> 7)
+        if protocol == 6 and (flags & 1) != 0:
+            flow.ended |= 1 << direction
+        if protocol == 6 and (flags & 4) != 0:
+            flow.ended |= 3
+        return flow.aggregate, direction
+
+    @datapath
+    def assign(self, p: Packet, aggregate: u32, direction: u32) -> Packet | None:
+        if aggregate == 0:
+            self.drops += 1
+            self.checked_output_push(1, p)
+            return None
+        p.aggregate = aggregate
+        p.paint = direction
+        return p
+
+    @datapath
+    def simple_action(self, p: Packet) -> Packet | None:
+        if not p.network.has(0, 20):
+            self.drops += 1
+            self.checked_output_push(1, p)
+            return None
+        ip = p.ip
+        protocol = ip.protocol
+        now_ns: u64 = p.timestamp
+        if now_ns == 0:
+            now_ns = self.clock.recent
+        now_s = u32(now_ns // _SECOND_NS)
+        self.latest_s = now_s
+        later = (ip.fragment & 0x1FFF) != 0
+        if later and not self.fragments:
+            self.drops += 1
+            self.checked_output_push(1, p)
+            return None
+        if self.icmp and protocol == 1 and not later and p.transport.has(0, 36):
+            if p.transport.u8[0] in (3, 4, 5, 11, 12):
+                header_bytes = (p.transport.u8[8] & 15) * 4
+                inner = p.transport.u8[17]
+                ports: u32 = 0
+                if inner in (6, 17) and p.transport.has(8 + header_bytes, 4):
+                    ports = p.transport.u32[8 + header_bytes]
+                # The error goes against the direction of the packet that it quotes.
+                a, d = self.number(p.transport.u32[24], p.transport.u32[20], ports << 16 | ports >> 16, inner, now_s, u32(0))
+                return self.assign(p, a, d)
+        mine: u32 = 0
+        flags: u32 = 0
+        if protocol in (6, 17) and not later and p.transport.has(0, 4):
+            mine = p.transport.u32[0]
+            if protocol == 6 and p.transport.has(13, 1):
+                flags = p.transport.u8[13]
+        aggregate, direction = self.number(ip.src, ip.dst, mine, protocol, now_s, flags)
+        return self.assign(p, aggregate, direction)
