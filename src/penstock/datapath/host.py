@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from penstock.datapath.memory import Array, Stateful
 from penstock.datapath.packet import Packet, meta, upcall
 from penstock.datapath.source import datapath
-from penstock.packet.integers import boolean, u8, u32, u64
+from penstock.packet.integers import boolean, i32, u8, u32, u64
 from penstock.packet.layout import ANNO_BYTES, PACKET_TYPES
 
 if TYPE_CHECKING:
@@ -148,7 +148,11 @@ class HostRing(Stateful):
         return out
 
 
-_IN_HEADER = struct.Struct("<IIQII")  # total, length, timestamp, caplen, packet type
+#: total, length, timestamp, caplen, packet type, header positions (biased, 0: not set): mac, network, transport
+_IN_HEADER = struct.Struct("<IIQIIIII")
+_BIAS = 0x10000
+#: in the packet type: 48 bytes of annotations stand before the data
+_ANNOTATED = 0x8000_0000
 
 
 class HostSource(Stateful):
@@ -158,17 +162,19 @@ class HostSource(Stateful):
     read: u64
     closed: boolean
 
-    def __init__(self, size_bytes: int = 1 << 19):
+    def __init__(self, size_bytes: int = 1 << 20):
         self.size = size_bytes
         self.header_bytes = _IN_HEADER.size
         self.data = Array(u8, size_bytes)
 
     # Python's side
 
-    def offer(self, data: bytes | memoryview, *, timestamp_ns: int = 0, length: int | None = None,
-              packet_type: int = 0) -> bool:
-        """Write one packet; False where there is no room now."""
-        need = (_IN_HEADER.size + len(data) + 7) & ~7
+    def offer(self, data: bytes | memoryview, *, timestamp_ns: int = 0, length: int | None = None, packet_type: int = 0,
+              mac: int | None = None, network: int | None = None, transport: int | None = None,
+              annotations: bytes = b"") -> bool:
+        """Write one packet; False where there is no room now. ``length`` is that on the wire, where more than ``data``."""
+        content = annotations + data if annotations else data
+        need = (_IN_HEADER.size + len(content) + 7) & ~7
         written, read = self.written, self.read
         at = written & (self.size - 1)
         skip = self.size - at if at + need > self.size else 0
@@ -178,14 +184,21 @@ class HostSource(Stateful):
         if skip:
             view[at : at + 4] = _SKIP.to_bytes(4, "little")
             at = 0
-        _IN_HEADER.pack_into(view, at, need, len(data) if length is None else length, timestamp_ns, len(data), packet_type)
-        view[at + _IN_HEADER.size : at + _IN_HEADER.size + len(data)] = data
+        _IN_HEADER.pack_into(
+            view, at, need, len(data) if length is None else length, timestamp_ns, len(data),
+            packet_type | (_ANNOTATED if annotations else 0), *(0 if v is None else v + _BIAS for v in (mac, network, transport)),
+        )
+        view[at + _IN_HEADER.size : at + _IN_HEADER.size + len(content)] = content
         self.written = written + skip + need
         return True
 
     @property
     def is_empty(self) -> bool:
         return self.written == self.read
+
+    @property
+    def room_bytes(self) -> int:
+        return self.size - (self.written - self.read)
 
     # The datapath's side
 
@@ -198,7 +211,7 @@ class HostSource(Stateful):
 
     @datapath
     def next(self, pool: PacketPool) -> Packet | None:
-        """The next packet, or None where the ring is empty or the pool is."""
+        """The next packet, or None where the ring is empty or the pool is (then the packet stays in the ring)."""
         if self.written == self.read:
             return None
         at = u32(self.read) & (self.size - 1)
@@ -206,12 +219,30 @@ class HostSource(Stateful):
             self.read += self.size - at
             at = u32(0)
         caplen = self.load32(at + 16)
-        self.read += self.load32(at)
         p = pool.allocate(caplen)
         if p is None:
+            if pool.free != 0:
+                # Too long for any buffer.
+                self.read += self.load32(at)
             return None
-        p.data.load_from(self.data, at + self.header_bytes, 0, caplen)
+        kind = self.load32(at + 20)
+        start = at + self.header_bytes
+        if (kind & _ANNOTATED) != 0:
+            for i in tuple(range(0, ANNO_BYTES, 4)):
+                p.anno32[i] = self.load32(start + i)
+            start = start + ANNO_BYTES
+        p.data.load_from(self.data, start, 0, caplen)
         p.timestamp = u64(self.load32(at + 8)) | (u64(self.load32(at + 12)) << 32)
         p.extra_length = self.load32(at + 4) - caplen
-        p.packet_type = self.load32(at + 20)
+        p.packet_type = kind & 0xFF
+        mac = self.load32(at + 24)
+        network = self.load32(at + 28)
+        transport = self.load32(at + 32)
+        if mac != 0:
+            p.set_mac(i32(mac - _BIAS))
+        if network != 0:
+            p.set_network(i32(network - _BIAS))
+        if transport != 0:
+            p.set_transport(i32(transport - _BIAS))
+        self.read += self.load32(at)
         return p

@@ -1,0 +1,270 @@
+"""FromDump."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from penstock.elements import ConfigureError, Element, HandlerError, HostSource, Packet, Task, boolean, datapath, u32, u64
+from penstock.elements.signals import downstream_signal
+from penstock.lang.arguments import Filename, parse_bool, parse_real, parse_seconds
+from penstock.packet.capture import LINK_TYPES, CaptureError, CapturePacket, CaptureReader
+from penstock.packet.link import ip_start
+
+__all__ = ["FromDump"]
+
+_ONE = 1 << 28
+_BURST = 32
+_FOREVER = 2**64 - 1
+
+
+class FromDump(Element):
+    """Read packets from a capture file: pcap or pcapng, plain or gzip; ``-`` is standard input.
+
+    Packets have the file's timestamps. Ethernet frames have the MAC header position set. With FORCE_IP, packets start
+    at the IP header, with network and transport header positions, and what is not IP is left out.
+
+    Arguments:
+        FILENAME: the file.
+        STOP: stop the driver at the end of the file.
+        TIMING: keep the time between packets, instead of reading as fast as possible.
+        ACTIVE: false waits until the handler ``active`` is written.
+        SAMPLE: the probability that a packet is taken.
+        FORCE_IP: IP packets only, as above.
+        START, START_AFTER, END, END_AFTER, INTERVAL: take packets from one time to another: since the epoch, or after
+            the first packet; INTERVAL is from the start on.
+        END_CALL: ``handler [value]``, written at the end of the file.
+        FILEPOS, MMAP: accepted for compatibility.
+
+    Handlers:
+        count (read): packets so far. filename, encap, filepos (read). active, sampling_prob (read/write).
+        stop, reset_counts (write).
+
+    Example:
+        FromDump(f.pcap, STOP true) -> c :: Counter -> Discard;
+    """
+
+    ports = "0/1"
+    may_generate = True
+    takes_state = False
+
+    count: u64
+    active: boolean
+    ended: boolean
+    sample: u32
+
+    def configure(self, filename: Filename, *, stop: bool = False, timing: bool = False, active: bool = True,
+                  sample: float = 1.0, force_ip: bool = False, start: str = "", start_after: str = "", end: str = "",
+                  end_after: str = "", interval: str = "", end_call: str = "", filepos: int = 0, mmap: bool = False,
+                  burst: int = _BURST) -> None:
+        self.filename, self.stop, self.timing, self.force_ip = filename, stop, timing, force_ip
+        self.end_call, self.active = end_call, active
+        if not 0 <= sample <= 1:
+            raise ConfigureError("SAMPLE: must be between 0 and 1")
+        self.sample = round(sample * _ONE)
+        self.samples = sample < 1
+        if not 1 <= burst <= 1024:
+            raise ConfigureError("BURST: must be between 1 and 1024")
+        self.burst = burst
+        if (start and start_after) or bool(end) + bool(end_after) + bool(interval) > 1:
+            raise ConfigureError("START and START_AFTER, and END, END_AFTER and INTERVAL exclude each other")
+        self.window = (start, start_after, end, end_after, interval)
+        for text in self.window:
+            if text:
+                parse_seconds(text)
+        self.source = HostSource()
+        self.is_push = self.output_codes[0] == "h"
+        self.buffer_bytes = 65536
+        if self.is_push:
+            self.task = Task(self, active=False)
+
+    def initialize(self) -> None:
+        try:
+            self.reader = CaptureReader(self.filename)
+        except CaptureError as error:
+            raise ConfigureError(str(error)) from None
+        self.iterator: Iterator[CapturePacket] = iter(self.reader)
+        self.waiting: CapturePacket | None = None
+        self.first_ns: int | None = None
+        self.problem = ""
+        if self.is_push:
+            self.room = downstream_signal(self, 0, self.task)
+
+    def started(self) -> None:
+        self.router.calls.feeders.append(self.feed)
+
+    def cleanup(self) -> None:
+        if hasattr(self, "reader"):
+            self.reader.close()
+
+    def add_handlers(self) -> None:
+        self.add_data("count", "count")
+        self.add_read("filename", lambda: self.filename)
+        self.add_read("filepos", lambda: self.reader.position)
+        self.add_read("encap", self._encap)
+        self.add_read("active", lambda: bool(self.active), flags="c")
+        self.add_write("active", self._set_active)
+        self.add_read("sampling_prob", lambda: f"{self.sample / _ONE:g}")
+        self.add_write("sampling_prob", self._set_sample)
+        self.add_write("stop", lambda text: self._stop(), flags="b")
+        self.add_write("reset_counts", lambda text: setattr(self, "count", 0), flags="b")
+
+    def _encap(self) -> str:
+        number = LINK_TYPES["IP"] if self.force_ip else self.reader.link_type
+        return next((name for name, value in LINK_TYPES.items() if value == number), str(number))
+
+    def _set_active(self, text: str) -> None:
+        self.active = parse_bool(text.strip())
+        if self.active and self.is_push:
+            self.task.reschedule()
+
+    def _set_sample(self, text: str) -> None:
+        value = parse_real(text.strip())
+        if not 0 <= value <= 1:
+            raise HandlerError("must be between 0 and 1")
+        if not self.samples:
+            raise HandlerError("configure the element with SAMPLE to change it later")
+        self.sample = round(value * _ONE)
+
+    def _stop(self) -> None:
+        self.active = False
+        self.router.stop()
+
+    # Python's side: from the file to the ring
+
+    def _limits(self, first_ns: int) -> None:
+        start, start_after, end, end_after, interval = (int(parse_seconds(t) * 1e9) if t else None for t in self.window)
+        self.from_ns = start if start is not None else first_ns + (start_after or 0)
+        self.until_ns = _FOREVER
+        if end is not None:
+            self.until_ns = end
+        elif end_after is not None:
+            self.until_ns = first_ns + end_after
+        elif interval is not None:
+            self.until_ns = self.from_ns + interval
+
+    def _next(self) -> CapturePacket | None:
+        """The next packet that is wanted, or None at the end."""
+        while True:
+            try:
+                packet = next(self.iterator, None)
+            except CaptureError as error:
+                self.problem = str(error)
+                self.router.complain(str(error))
+                return None
+            if packet is None:
+                return None
+            if self.first_ns is None:
+                self.first_ns = packet.timestamp_ns
+                self.clock_at_first_ns = self._now()
+                self._limits(self.first_ns)
+            if packet.timestamp_ns >= self.until_ns:
+                return None
+            if packet.timestamp_ns < self.from_ns:
+                continue
+            if self.force_ip and ip_start(packet.data, packet.link_type) is None:
+                continue
+            return packet
+
+    def _now(self) -> int:
+        clock = self.router.clock
+        return int(clock.time if clock.simulated else clock.read())
+
+    def feed(self) -> bool:
+        """Move packets to the ring while there is room; true if that gave the datapath something to do."""
+        if self.source.closed or (not self.active and self.is_push):
+            return False
+        fed = 0
+        # Half full is enough: refilling a little at a time would cost a run of the image each.
+        if self.source.room_bytes < self.source.size // 2:
+            return False
+        while True:
+            packet = self.waiting or self._next()
+            self.waiting = None
+            if packet is None:
+                self.source.closed = True
+                break
+            if self.timing and self.first_ns is not None:
+                due = self.clock_at_first_ns + packet.timestamp_ns - self.first_ns
+                if due > self._now():
+                    self.waiting = packet
+                    self.router.calls.call_at(due, lambda: None)
+                    break
+            if not self._offer(packet):
+                self.waiting = packet
+                break
+            fed += 1
+        if fed or self.source.closed:
+            if self.is_push:
+                self.task.reschedule()
+            return True
+        return False
+
+    def _offer(self, packet: CapturePacket) -> bool:
+        start = 0
+        network = transport = None
+        if self.force_ip:
+            start = ip_start(packet.data, packet.link_type) or 0
+            network = 0
+            header = packet.data[start]
+            transport = (header & 15) * 4 if header >> 4 == 4 else 40
+            if transport > len(packet.data) - start:
+                transport = None
+        return self.source.offer(
+            packet.data[start:], timestamp_ns=packet.timestamp_ns, length=packet.length - start, network=network,
+            transport=transport, mac=0 if packet.link_type == 1 and not self.force_ip else None,
+        )
+
+    # The datapath's side
+
+    @datapath
+    def take_one(self) -> Packet | None:
+        p = self.source.next(self.pool)
+        if p is None:
+            return None
+        self.count += 1
+        if self.samples:
+            if (self.random.next() & (_ONE - 1)) >= self.sample:
+                p.kill()
+                return None
+        return p
+
+    @datapath
+    def at_end(self) -> None:
+        if self.source.closed and self.source.written == self.source.read and not self.ended:
+            self.ended = True
+            if self.stop:
+                self.stop_driver()
+            if len(self.end_call) > 0:
+                self.driver.attention = 1
+
+    @datapath
+    def run_task(self) -> bool:
+        if not self.active:
+            return False
+        moved: u32 = 0
+        for _ in range(self.burst):
+            if not self.room.active() or self.source.written == self.source.read:
+                break
+            p = self.take_one()
+            moved += 1
+            if p is not None:
+                self.output(0).push(p)
+        if self.source.written != self.source.read:
+            if self.room.active():
+                self.task.reschedule()
+        else:
+            self.at_end()
+        return moved > 0
+
+    @datapath
+    def pull(self, port: int) -> Packet | None:
+        if not self.active:
+            return None
+        for _ in range(self.burst):
+            if self.source.written == self.source.read:
+                break
+            p = self.take_one()
+            if p is not None:
+                return p
+        self.at_end()
+        return None
