@@ -20,6 +20,7 @@ __all__ = ["Array", "Layout", "LayoutEntry", "Memory", "PacketSlot", "Stateful",
 
 T = TypeVar("T")
 CACHE_LINE_BYTES = 64
+_MAP_FIXED = 0x10
 
 
 if TYPE_CHECKING:
@@ -118,6 +119,18 @@ class Memory:
     def store(self, offset: int, size: int, value: int) -> None:
         self.view[offset : offset + size] = (value & ((1 << (8 * size)) - 1)).to_bytes(size, "little")
 
+    def map_at(self, offset: int, size: int, descriptor: int, *, at: int = 0) -> None:
+        """Put ``size`` bytes of a descriptor's memory from ``at`` in the place of those at ``offset`` (both page-aligned)."""
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.mmap.restype = ctypes.c_void_p
+        place = self.address + offset
+        done = libc.mmap(
+            ctypes.c_void_p(place), ctypes.c_size_t(size), mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_SHARED | _MAP_FIXED,
+            ctypes.c_int(descriptor), ctypes.c_long(at),
+        )
+        if done != place:
+            raise OSError(ctypes.get_errno(), "the descriptor's memory cannot be mapped")
+
     def close(self) -> None:
         """Give the memory back; nothing that runs compiled code on it may be left."""
         self.view.release()
@@ -176,7 +189,8 @@ class Array(Generic[T]):
     Initial content is numbers, dictionaries of a struct's fields, or bytes that start at an index.
     """
 
-    def __init__(self, kind: type[T], length: int, initial: Sequence[Any] | None = None):
+    def __init__(self, kind: type[T], length: int, initial: Sequence[Any] | None = None, *,
+                 alignment: int = 0):
         self.kind: Any = kind
         self.length = length
         self.offset = -1
@@ -184,7 +198,8 @@ class Array(Generic[T]):
         self.initial: dict[int, Any] = {}
         if initial:
             self.initial = {0: initial} if isinstance(initial, bytes) else dict(enumerate(initial))
-        self.stride, self.alignment = size_and_alignment(kind)
+        self.stride, natural = size_and_alignment(kind)
+        self.alignment = max(alignment, natural)
 
     def __len__(self) -> int:
         return self.length
@@ -309,7 +324,7 @@ def lay_out(roots: list[tuple[str, Stateful]], start: int = 0) -> Layout:
             return
         placed.add(id(item))
         if isinstance(item, Array):
-            alignment = CACHE_LINE_BYTES if item.size_bytes >= CACHE_LINE_BYTES else item.alignment
+            alignment = max(CACHE_LINE_BYTES if item.size_bytes >= CACHE_LINE_BYTES else 1, item.alignment)
             layout.size = _align(layout.size, alignment)
             item.offset = layout.size
             layout.entries.append(

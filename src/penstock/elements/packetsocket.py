@@ -1,0 +1,141 @@
+"""Memory-mapped packet sockets of Linux (packet(7), TPACKET_V2) and TAP interfaces, for FromDevice and ToDevice.
+
+The rings are mapped into instance memory, so that packet code reads and writes the kernel's slots itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+import struct
+from typing import TYPE_CHECKING
+
+from penstock.datapath.memory import Array
+from penstock.elements.element import ConfigureError
+from penstock.packet.integers import u32
+
+if TYPE_CHECKING:
+    from penstock.datapath.memory import Memory
+
+__all__ = ["FRAME_BYTES", "HEADER_BYTES", "PacketSocket", "TapInterface", "make_ring"]
+
+HEADER_BYTES = 32
+FRAME_BYTES = 2048
+_BLOCK_BYTES = 1 << 16
+_SOL_PACKET = 263
+_ADD_MEMBERSHIP, _RX_RING, _STATISTICS, _VERSION, _TX_RING, _LOSS, _IGNORE_OUTGOING = 1, 5, 6, 10, 13, 14, 23
+_MR_PROMISC = 1
+_ETH_P_ALL = 3
+_TUNSETIFF, _IFF_TAP, _IFF_NO_PI = 0x400454CA, 2, 0x1000
+
+
+def make_ring(frames: int) -> Array[int]:
+    """Room in instance memory for a ring of that many frames, as 32-bit words."""
+    return Array(u32, frames * FRAME_BYTES // 4, alignment=4096)
+
+
+def _explain(error: OSError, device: str, what: str) -> ConfigureError:
+    if error.errno == errno.EPERM:
+        return ConfigureError(f"{device}: {what} needs the right CAP_NET_RAW (run it as root)")
+    if error.errno in (errno.ENODEV, errno.ENXIO):
+        names = ", ".join(name for _, name in socket.if_nameindex())
+        return ConfigureError(f"{device}: no such interface (there are {names})")
+    return ConfigureError(f"{device}: {error.strerror}")
+
+
+class PacketSocket:
+    """One socket with one ring, for receiving or for sending."""
+
+    def __init__(self, device: str, *, promisc: bool = False, outbound: bool = False):
+        try:
+            self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        except OSError as error:
+            raise _explain(error, device, "a packet socket") from None
+        self.device = device
+        try:
+            self.index = socket.if_nametoindex(device)
+            self.socket.setsockopt(_SOL_PACKET, _VERSION, 1)
+            if not outbound:
+                with contextlib.suppress(OSError):
+                    self.socket.setsockopt(_SOL_PACKET, _IGNORE_OUTGOING, 1)
+            if promisc:
+                request = struct.pack("iHH8s", self.index, _MR_PROMISC, 0, b"")
+                self.socket.setsockopt(_SOL_PACKET, _ADD_MEMBERSHIP, request)
+        except OSError as error:
+            self.socket.close()
+            raise _explain(OSError(errno.ENODEV, "") if error.errno is None else error, device, "promiscuous mode") from None
+
+    def ring(self, frames: int, *, sends: bool) -> None:
+        """Have the kernel make the ring."""
+        size = frames * FRAME_BYTES
+        request = struct.pack("IIII", _BLOCK_BYTES, size // _BLOCK_BYTES, FRAME_BYTES, frames)
+        try:
+            if sends:
+                self.socket.setsockopt(_SOL_PACKET, _LOSS, 1)
+            self.socket.setsockopt(_SOL_PACKET, _TX_RING if sends else _RX_RING, request)
+            self.socket.bind((self.device, 0 if sends else _ETH_P_ALL))
+        except OSError as error:
+            raise _explain(error, self.device, "a packet ring") from None
+
+    def map_into(self, memory: Memory, ring: Array[int]) -> None:
+        memory.map_at(ring.offset, ring.size_bytes, self.socket.fileno())
+
+    def kick(self) -> None:
+        """Have the kernel send what the ring holds."""
+        with contextlib.suppress(BlockingIOError, InterruptedError):
+            self.socket.send(b"", socket.MSG_DONTWAIT)
+
+    def dropped(self) -> int:
+        """Packets that the kernel had no room for since the last call."""
+        return int(struct.unpack("II", self.socket.getsockopt(_SOL_PACKET, _STATISTICS, 8))[1])
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+class TapInterface:
+    """A TAP interface of this process's own; FromDevice and ToDevice of one name share it."""
+
+    _open: dict[str, TapInterface] = {}
+
+    def __init__(self, device: str):
+        self.device, self.users = device, 0
+        try:
+            self.descriptor = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+        except OSError as error:
+            raise ConfigureError(f"{device}: /dev/net/tun: {error.strerror}") from None
+        try:
+            fcntl.ioctl(self.descriptor, _TUNSETIFF, struct.pack("16sH22x", device.encode(), _IFF_TAP | _IFF_NO_PI))
+        except OSError as error:
+            os.close(self.descriptor)
+            raise _explain(error, device, "a TAP interface") from None
+
+    @classmethod
+    def get(cls, device: str) -> TapInterface:
+        tap = cls._open.get(device) or cls(device)
+        cls._open[device] = tap
+        tap.users += 1
+        return tap
+
+    def read(self) -> bytes | None:
+        """One frame, or None where there is none now."""
+        try:
+            return os.read(self.descriptor, 65536)
+        except OSError:
+            return None
+
+    def write(self, frame: bytes) -> bool:
+        try:
+            os.write(self.descriptor, frame)
+        except OSError:
+            return False
+        return True
+
+    def release(self) -> None:
+        self.users -= 1
+        if self.users == 0:
+            os.close(self.descriptor)
+            del self._open[self.device]

@@ -1,0 +1,201 @@
+"""FromDevice."""
+
+from penstock.elements import ConfigureError, Element, HostSource, Packet, Task, boolean, datapath, u32, u64
+from penstock.elements.packetsocket import FRAME_BYTES, PacketSocket, TapInterface, make_ring
+from penstock.lang.arguments import UInt32, Word, parse_bool
+
+__all__ = ["FromDevice"]
+
+_FRAMES = 2048
+_WORDS = FRAME_BYTES // 4
+_TO_USER, _VLAN_VALID = 1, 0x10
+_METHODS = ("", "LINUX", "DEFAULT", "PCAP", "TAP")
+
+
+class FromDevice(Element):
+    """Receive Ethernet frames from a Linux network interface.
+
+    The kernel goes on receiving them too. Packets have the kernel's timestamp and packet type, and the MAC header
+    position is set. The kernel's ring of received frames is read by packet code itself. With ``METHOD TAP`` the
+    interface is a TAP interface that this element makes, and frames are what the kernel sends there.
+
+    Arguments:
+        DEVNAME: the interface.
+        PROMISC: receive frames to other hosts too.
+        SNAPLEN: bytes of each frame that are kept (2046 at most for packet sockets).
+        OUTBOUND: frames that this host sends count as received.
+        BURST: frames a task takes at a time.
+        FORCE_IP: IP packets only: the network header position is set, and the Ethernet header removed.
+        METHOD: LINUX (a packet socket), or TAP.
+        SNIFFER: must be true: to keep frames from the kernel's own stack, use an nftables rule or METHOD TAP.
+        TIMESTAMP, HEADROOM, CAPTURE: accepted for compatibility.
+        ACTIVE: false waits until the handler ``active`` is written.
+
+    Handlers:
+        count (read): frames received. kernel_drops (read): frames that the kernel had no room for.
+        encap (read). active (read/write). reset_counts (write).
+
+    Example:
+        FromDevice(lo) -> c :: Counter -> Discard;
+    """
+
+    ports = "0/1"
+    processing = "h/h"
+    may_generate = True
+    takes_state = False
+
+    count: u64
+    slot: u32
+    active: boolean
+
+    def configure(self, devname: Word, sniffer: bool = True, snaplen: UInt32 = 2046, *, promisc: bool = False,
+                  outbound: bool = False, burst: UInt32 = 32, force_ip: bool = False, method: Word = "", headroom: UInt32 = 0,
+                  timestamp: bool = True, capture: Word = "", bpf_filter: str = "", protocol: UInt32 = 0, encap: Word = "",
+                  active: bool = True) -> None:
+        if not sniffer:
+            raise ConfigureError("SNIFFER: false is not possible with a packet socket (use an nftables rule, or METHOD TAP)")
+        if bpf_filter:
+            raise ConfigureError("BPF_FILTER: there is none here; put an IPClassifier or a Classifier behind this element")
+        self.is_tap = method.upper() == "TAP"
+        if method.upper() not in _METHODS:
+            raise ConfigureError(f"METHOD: unknown method '{method}' (LINUX, TAP)")
+        if not 1 <= burst <= 1024:
+            raise ConfigureError("BURST: must be between 1 and 1024")
+        self.devname, self.promisc, self.outbound, self.burst = devname, promisc, outbound, burst
+        self.snap_bytes, self.force_ip, self.active = min(snaplen, FRAME_BYTES), force_ip, active
+        self.drops = 0
+        self.source = HostSource(1 << 20 if self.is_tap else 64)
+        if not self.is_tap:
+            self.ring = make_ring(_FRAMES)
+        else:
+            self.buffer_bytes = 65536
+        self.task = Task(self, active=False)
+
+    def initialize(self) -> None:
+        if self.is_tap:
+            self.tap = TapInterface.get(self.devname)
+        else:
+            self.socket = PacketSocket(self.devname, promisc=self.promisc, outbound=self.outbound)
+            self.socket.ring(_FRAMES, sends=False)
+
+    def started(self) -> None:
+        assert self._memory is not None
+        if self.is_tap:
+            self.router.calls.readers[self.tap.descriptor] = self._read_tap
+        else:
+            self.socket.map_into(self._memory, self.ring)
+            self.router.calls.readers[self.socket.socket.fileno()] = self._wake
+        self._wake()
+
+    def _wake(self) -> None:
+        if self.active:
+            self.task.reschedule()
+
+    def _read_tap(self) -> None:
+        for _ in range(self.burst):
+            if self.source.room_bytes < 1 << 17:
+                break
+            frame = self.tap.read()
+            if frame is None:
+                break
+            self.source.offer(frame, timestamp_ns=self.clock.read(), mac=0)
+        self._wake()
+
+    def cleanup(self) -> None:
+        if hasattr(self, "tap"):
+            self.router.calls.readers.pop(self.tap.descriptor, None)
+            self.tap.release()
+            del self.tap
+        if hasattr(self, "socket"):
+            self.router.calls.readers.pop(self.socket.socket.fileno(), None)
+            self._kernel_drops()
+            self.socket.close()
+            del self.socket
+
+    def _kernel_drops(self) -> int:
+        if hasattr(self, "socket"):
+            self.drops += self.socket.dropped()
+        return self.drops
+
+    def add_handlers(self) -> None:
+        self.add_data("count", "count")
+        self.add_read("kernel_drops", self._kernel_drops)
+        self.add_read("encap", lambda: "IP" if self.force_ip else "ETHER")
+        self.add_read("active", lambda: bool(self.active), flags="c")
+        self.add_write("active", self._set_active)
+        self.add_write("reset_counts", self._reset, flags="b")
+
+    def _set_active(self, text: str) -> None:
+        self.active = parse_bool(text.strip())
+        self._wake()
+
+    def _reset(self, text: str) -> None:
+        self._kernel_drops()
+        self.count = self.drops = 0
+
+    @datapath
+    def receive(self) -> Packet | None:
+        """The frame in the current slot as a packet; the slot goes back to the kernel."""
+        word = self.slot * _WORDS
+        status = self.ring[word]
+        length = self.ring[word + 1]
+        captured: u32 = self.ring[word + 2]
+        start = self.ring[word + 3] & 0xFFFF
+        if captured > self.snap_bytes:
+            captured = u32(self.snap_bytes)
+        if start + captured > FRAME_BYTES:
+            captured = u32(0)
+        p = self.pool.allocate(captured)
+        if p is not None:
+            p.data.load_from(self.ring, word * 4 + start, 0, captured)
+            p.timestamp = u64(self.ring[word + 4]) * 1_000_000_000 + u64(self.ring[word + 5])
+            p.extra_length = length - captured
+            # sockaddr_ll follows the header: family, protocol, index, hardware type, packet type.
+            p.packet_type = (self.ring[word + 10] >> 16) & 0xFF
+            if (status & _VLAN_VALID) != 0 and captured >= 12:
+                # The kernel took the tag out of the frame: put it back.
+                p.push(4)
+                p.data.copy(0, p.data, 4, 12)
+                p.data.u16[12] = 0x8100
+                p.data.u16[14] = self.ring[word + 6] & 0xFFFF
+            p.set_mac(0)
+        self.ring[word] = 0
+        self.slot = (self.slot + 1) & (_FRAMES - 1)
+        return p
+
+    @datapath
+    def deliver(self, p: Packet) -> None:
+        self.count += 1
+        if self.force_ip:
+            kind: u32 = 0
+            if p.data.has(0, 14):
+                kind = p.data.u16[12]
+            if kind not in (0x0800, 0x86DD):
+                p.kill()
+                return
+            p.pull(14)
+            p.set_network(0)
+        self.output(0).push(p)
+
+    @datapath
+    def run_task(self) -> bool:
+        if not self.active:
+            return False
+        moved: u32 = 0
+        for _ in range(self.burst):
+            if self.is_tap:
+                p = self.source.next(self.pool)
+                if p is None:
+                    break
+                moved += 1
+                self.deliver(p)
+            else:
+                if (self.ring[self.slot * _WORDS] & _TO_USER) == 0:
+                    break
+                moved += 1
+                q = self.receive()
+                if q is not None:
+                    self.deliver(q)
+        if moved > 0:
+            self.task.reschedule()
+        return moved > 0
