@@ -278,8 +278,16 @@ def _run(request: _Request) -> int:
             status = _exit_status(router, request.exit_handler)
         return status
     finally:
-        sys.stdout.flush()
         router.close()
+        _flush_output()
+
+
+def _flush_output() -> None:
+    """Whoever read our output may have gone away: then there is nobody to tell."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _clock_text(seconds: float) -> str:

@@ -1,5 +1,7 @@
 """ToDump."""
 
+import contextlib
+
 from penstock.elements import ConfigureError, Element, HandlerError, HostPacket, Packet, Task, datapath, u64
 from penstock.elements.signals import upstream_signal
 from penstock.lang.arguments import Filename, UInt32, Word
@@ -52,6 +54,7 @@ class ToDump(Element):
             self.task = Task(self)
 
     def initialize(self) -> None:
+        self.failed = False
         for name in self.encap_from:
             element = self.router.find(name, self.name)
             handler = element.handlers.get("encap") if element is not None else None
@@ -67,7 +70,8 @@ class ToDump(Element):
 
     def cleanup(self) -> None:
         if hasattr(self, "writer"):
-            self.writer.close()
+            with contextlib.suppress(OSError):
+                self.writer.close()
 
     def add_handlers(self) -> None:
         self.add_data("count", "count")
@@ -83,12 +87,15 @@ class ToDump(Element):
             raise HandlerError(f"{self.filename}: {error.strerror}") from None
 
     def host_packet(self, packet: HostPacket) -> None:
+        if self.failed:
+            return
         length = packet.length + (packet.extra_length if self.extra_length else 0)
         try:
             self.writer.write(packet.data, packet.timestamp_ns, length)
             if self.unbuffered:
                 self.writer.flush()
         except OSError as error:
+            self.failed = True
             self.router.complain(f"{self.filename}: {error.strerror}", self)
             self.router.stop()
 

@@ -1,0 +1,281 @@
+"""FromIPSummaryDump."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import sys
+from collections.abc import Iterator
+from typing import TextIO
+
+from penstock.elements import ConfigureError, Element, HostSource, Packet, Task, boolean, datapath, u32, u64
+from penstock.elements.signals import downstream_signal
+from penstock.elements.summary_fields import FIELDS, MISSING, Parts, canonical_name
+from penstock.lang.arguments import ArgumentError, Filename, parse_bool, parse_int, parse_ip
+from penstock.lang.text import split_words
+
+__all__ = ["FromIPSummaryDump"]
+
+_BURST = 32
+_MAX_LINE_BYTES = 1 << 20
+
+
+class _Dump:
+    """The lines of a summary dump as packets: (bytes, length on the wire, parts)."""
+
+    def __init__(self, name: str, contents: list[str], defaults: Parts):
+        self.name = name
+        self.contents = contents
+        self.defaults = defaults
+        self.line_number = 0
+        self.bad_lines = 0
+        if name == "-":
+            self.file: TextIO = sys.stdin
+        elif name.endswith(".gz"):
+            self.file = gzip.open(name, "rt", encoding="latin-1")  # noqa: SIM115
+        else:
+            self.file = open(name, encoding="latin-1")  # noqa: SIM115
+
+    def __iter__(self) -> Iterator[Parts]:
+        while True:
+            line = self.file.readline(_MAX_LINE_BYTES)
+            if not line:
+                return
+            self.line_number += 1
+            text = line.strip()
+            if text.startswith("!"):
+                self._directive(text)
+                continue
+            if not text or text.startswith("#"):
+                continue
+            parts = dataclasses.replace(self.defaults, icmp=dict(self.defaults.icmp))
+            if self._fill(parts, text):
+                yield parts
+
+    def _directive(self, text: str) -> None:
+        word, _, rest = text.partition(" ")
+        if word in ("!data", "!contents"):
+            names = [canonical_name(w) for w in split_words(rest)]
+            self.contents = [n or "" for n in names]
+        elif word == "!proto":
+            self._set_default("ip_proto", rest.strip())
+        elif word == "!aggregate" and rest.strip().isdigit():
+            self.defaults.aggregate = int(rest) & 0xFFFFFFFF
+        elif word == "!flowid":
+            words = rest.split()
+            try:
+                if len(words) >= 4:
+                    self.defaults.src, self.defaults.sport = parse_ip(words[0]), parse_int(words[1], 0, 0xFFFF)
+                    self.defaults.dst, self.defaults.dport = parse_ip(words[2]), parse_int(words[3], 0, 0xFFFF)
+            except ArgumentError:
+                self.bad_lines += 1
+
+    def _set_default(self, name: str, text: str) -> None:
+        setter = FIELDS[name].set
+        try:
+            if setter is not None:
+                setter(self.defaults, text)
+        except (ValueError, KeyError, OverflowError):
+            self.bad_lines += 1
+
+    def _fill(self, parts: Parts, text: str) -> bool:
+        good = True
+        for name, value in zip(self.contents, split_words(text)):
+            setter = FIELDS[name].set if name else None
+            if setter is None or value == MISSING:
+                continue
+            try:
+                setter(parts, value)
+            except (ValueError, KeyError, OverflowError, IndexError):
+                good = False
+        if not good:
+            self.bad_lines += 1
+        return good
+
+    def close(self) -> None:
+        if self.file is not sys.stdin:
+            self.file.close()
+
+
+class FromIPSummaryDump(Element):
+    """Make packets from the lines of a summary dump (ToIPSummaryDump's format), plain or gzip.
+
+    Packets start at their IP header; network and transport header positions, timestamp, aggregate, paint and
+    EXTRA_PACKETS annotations are set. What the lines do not say is filled in: addresses 0, protocol TCP, no payload. The
+    IP length says what the line says; only the headers are there, unless ZERO or a payload fills the packet.
+
+    Arguments:
+        FILENAME: the file; ``-`` is standard input.
+        STOP: stop the driver at the end. ACTIVE: false waits. ZERO: fill packets with zero bytes to their length.
+        CHECKSUM: accepted; IP header checksums are always right. PROTO: protocol where the lines do not say it.
+        MULTIPACKET: a line with a count above 1 becomes as many packets.
+        DEFAULT_CONTENTS, CONTENTS, FIELDS: fields of files without ``!data``. DEFAULT_FLOWID: ``SRC SPORT DST DPORT``.
+        SAMPLE, TIMING, ALLOW_NONEXISTENT: accepted for compatibility (SAMPLE 1, TIMING false).
+
+    Handlers:
+        count (read): packets made. bad_lines (read): lines that cannot be read. active (read/write). stop (write).
+
+    Example:
+        FromIPSummaryDump(f.dump, STOP true) -> IPPrint -> Discard;
+    """
+
+    ports = "0/1"
+    may_generate = True
+
+    count: u64
+    active: boolean
+    ended: boolean
+
+    def configure(self, filename: Filename, *, stop: bool = False, active: bool = True, zero: bool = True, checksum: bool = False,
+                  proto: str = "6", multipacket: bool = False, default_contents: str = "", contents: str = "", fields: str = "",
+                  default_flowid: str = "", sample: float = 1.0, timing: bool = False, allow_nonexistent: bool = False,
+                  flowid: str = "") -> None:
+        if sample != 1 or timing:
+            raise ConfigureError("SAMPLE and TIMING are not supported here; use RandomSample behind it")
+        self.filename, self.stop, self.active, self.zero, self.multipacket = filename, stop, active, zero, multipacket
+        self.contents: list[str] = []
+        for word in split_words(contents or fields or default_contents):
+            name = canonical_name(word)
+            if name is None:
+                raise ConfigureError(f"CONTENTS: unknown field '{word}' (fields are {', '.join(FIELDS)})")
+            self.contents.append(name)
+        self.defaults = Parts()
+        setter = FIELDS["ip_proto"].set
+        assert setter is not None
+        setter(self.defaults, proto)
+        words = split_words(default_flowid or flowid)
+        if words:
+            if len(words) != 4:
+                raise ConfigureError("DEFAULT_FLOWID: expected SRC SPORT DST DPORT")
+            self.defaults.src, self.defaults.dst = parse_ip(words[0]), parse_ip(words[2])
+            self.defaults.sport, self.defaults.dport = parse_int(words[1], 0, 0xFFFF), parse_int(words[3], 0, 0xFFFF)
+        self.source = HostSource()
+        self.buffer_bytes = 65536
+        self.is_push = self.output_codes[0] == "h"
+        if self.is_push:
+            self.task = Task(self, active=False)
+
+    def initialize(self) -> None:
+        self.dump = _Dump(self.filename, self.contents, self.defaults)
+        self.lines = self._packets()
+        self.waiting: Parts | None = None
+        if self.is_push:
+            self.room = downstream_signal(self, 0, self.task)
+
+    def _packets(self) -> Iterator[Parts]:
+        for parts in self.dump:
+            times = parts.count if self.multipacket else 1
+            if self.multipacket:
+                parts.count = 1
+            for _ in range(times):
+                yield parts
+
+    def started(self) -> None:
+        self.router.calls.feeders.append(self.feed)
+
+    def cleanup(self) -> None:
+        if hasattr(self, "dump"):
+            if self.dump.bad_lines:
+                self.router.complain(f"{self.filename}: {self.dump.bad_lines} bad lines", self)
+                self.dump.bad_lines = 0
+            self.dump.close()
+
+    def add_handlers(self) -> None:
+        self.add_data("count", "count")
+        self.add_read("bad_lines", lambda: self.dump.bad_lines)
+        self.add_read("encap", lambda: "IP")
+        self.add_read("active", lambda: bool(self.active), flags="c")
+        self.add_write("active", self._set_active)
+        self.add_write("stop", lambda text: self._stop(), flags="b")
+
+    def _set_active(self, text: str) -> None:
+        self.active = parse_bool(text.strip())
+        if self.active and self.is_push:
+            self.task.reschedule()
+
+    def _stop(self) -> None:
+        self.active = False
+        self.router.stop()
+
+    def feed(self) -> bool:
+        if self.source.closed or (not self.active and self.is_push) or self.source.room_bytes < self.source.size // 2:
+            return False
+        while True:
+            try:
+                parts = self.waiting or next(self.lines, None)
+            except (OSError, EOFError, ValueError) as error:
+                self.router.complain(f"{self.filename}:{self.dump.line_number}: {error}", self)
+                parts = None
+            self.waiting = None
+            if parts is None:
+                self.source.closed = True
+                break
+            if not self._offer(parts):
+                self.waiting = parts
+                break
+        if self.is_push:
+            self.task.reschedule()
+        return True
+
+    def _offer(self, parts: Parts) -> bool:
+        data, length = parts.build()
+        if self.zero and len(data) < min(length, 65535):
+            data += bytes(min(length, 65535) - len(data))
+        annotations = bytearray(48)
+        annotations[0:4] = parts.dst.to_bytes(4, "big")
+        annotations[16] = parts.paint
+        annotations[20:24] = parts.aggregate.to_bytes(4, "little")
+        annotations[24:28] = ((parts.count - 1) & 0xFFFFFFFF).to_bytes(4, "little")
+        annotations[32:40] = (parts.first_timestamp_ns & (2**64 - 1)).to_bytes(8, "little")
+        network, transport, mac = 0, (data[0] & 15) * 4, None
+        if parts.ethers is not None:
+            head = parts.ethers[1].to_bytes(6, "big") + parts.ethers[0].to_bytes(6, "big") + parts.ether_type.to_bytes(2, "big")
+            data = head + data
+            network, transport, mac, length = 14, transport + 14, 0, length + 14
+        return self.source.offer(data, timestamp_ns=parts.timestamp_ns & (2**64 - 1), length=max(length, len(data)),
+                                 network=network, transport=transport, mac=mac, annotations=bytes(annotations))
+
+    @datapath
+    def next_packet(self) -> Packet | None:
+        p = self.source.next(self.pool)
+        if p is None:
+            return None
+        if p.has_mac:
+            p.pull(14)
+        self.count += 1
+        return p
+
+    @datapath
+    def at_end(self) -> None:
+        if self.source.closed and self.source.written == self.source.read and not self.ended:
+            self.ended = True
+            if self.stop:
+                self.stop_driver()
+
+    @datapath
+    def run_task(self) -> bool:
+        if not self.active:
+            return False
+        moved: u32 = 0
+        for _ in range(_BURST):
+            if not self.room.active() or self.source.written == self.source.read:
+                break
+            p = self.next_packet()
+            moved += 1
+            if p is not None:
+                self.output(0).push(p)
+        if self.source.written != self.source.read:
+            if self.room.active():
+                self.task.reschedule()
+        else:
+            self.at_end()
+        return moved > 0
+
+    @datapath
+    def pull(self, port: int) -> Packet | None:
+        if not self.active:
+            return None
+        p = self.next_packet()
+        if p is None:
+            self.at_end()
+        return p

@@ -1,0 +1,155 @@
+"""ToIPSummaryDump."""
+
+import contextlib
+import sys
+from typing import TextIO
+
+from penstock.elements import ConfigureError, Element, HandlerError, HostPacket, Packet, Task, datapath, u32, u64
+from penstock.elements.signals import upstream_signal
+from penstock.elements.summary_fields import FIELDS, MISSING, View, canonical_name
+from penstock.lang.arguments import Filename
+from penstock.lang.text import split_words
+
+__all__ = ["ToIPSummaryDump"]
+
+_BURST = 32
+
+
+class ToIPSummaryDump(Element):
+    """Write a line of text for each packet, with the fields that CONTENTS names.
+
+    Packets need a network header position for the IP fields; what a packet does not have is written ``-``.
+
+    Arguments:
+        FILENAME: the file; ``-`` is standard output.
+        CONTENTS: names of fields, for example ``timestamp ip_src ip_dst ip_proto sport dport``. FIELDS is the same.
+        VERBOSE: write host name and time into the header. BANNER: a line of the header. HEADER: false leaves it out.
+        MULTIPACKET: a packet that stands for several is written as several lines.
+        BAD_PACKETS: a line that starts with ``!bad`` for packets without an IP header.
+        BINARY: not possible here. CAREFUL_TRUNC, UNBUFFERED: accepted for compatibility.
+
+    Handlers:
+        count (read): packets written. flush (write).
+
+    Example:
+        MemSource(FLOWS 3, LIMIT 3, STOP true) -> Strip(14) -> CheckIPHeader
+        -> ToIPSummaryDump(-, CONTENTS ip_src sport ip_dst dport ip_proto);
+    """
+
+    ports = "1/0-1"
+    takes_state = False
+
+    count: u64
+
+    def configure(self, filename: Filename, *, contents: str = "ip_src ip_dst", fields: str = "", verbose: bool = False,
+                  banner: str = "", multipacket: bool = False, binary: bool = False, careful_trunc: bool = True,
+                  bad_packets: bool = False, header: bool = True, unbuffered: bool = False, data: str = "") -> None:
+        if binary:
+            raise ConfigureError("BINARY: binary summary dumps are not supported; write text, or a capture with ToDump")
+        names: list[str] = []
+        unknown: list[str] = []
+        for word in split_words(fields or data or contents):
+            name = canonical_name(word)
+            if name is None:
+                unknown.append(word)
+            else:
+                names.append(name)
+        if unknown:
+            raise ConfigureError(f"CONTENTS: unknown field '{unknown[0]}' (fields are {', '.join(FIELDS)})")
+        if not names:
+            raise ConfigureError("CONTENTS: no contents specified")
+        self.names = names
+        self.filename, self.verbose, self.banner, self.header = filename, verbose, banner, header
+        self.multipacket, self.bad_packets, self.unbuffered = multipacket, bad_packets, unbuffered
+        needs_payload = any(n.startswith("payload") for n in names)
+        self.limit = 0xFFFFFF if needs_payload or "ip_capture_len" in names else 160
+        self.pulls = self.input_codes[0] == "l" and self.noutputs == 0
+        if self.pulls:
+            self.task = Task(self)
+
+    def initialize(self) -> None:
+        self.failed = False
+        self.shown = [FIELDS[n].show for n in self.names]
+        self.out: TextIO = sys.stdout
+        if self.filename != "-":
+            self.out = open(self.filename, "w", encoding="latin-1", errors="replace")  # noqa: SIM115
+        if self.header:
+            self.out.write("!IPSummaryDump 1.3\n")
+            if self.verbose:
+                import socket
+
+                self.out.write(f"!host {socket.gethostname()}\n!runtime {self.clock.read() / 1e9:.6f}\n")
+            if self.banner:
+                self.out.write(f"!creator \"{self.banner}\"\n")
+            self.out.write(f"!data {' '.join(self.names)}\n")
+        if self.pulls:
+            self.signal = upstream_signal(self, 0, self.task)
+
+    def cleanup(self) -> None:
+        if hasattr(self, "out"):
+            with contextlib.suppress(OSError):
+                if self.out is sys.stdout:
+                    self.out.flush()
+                else:
+                    self.out.close()
+
+    def add_handlers(self) -> None:
+        self.add_data("count", "count")
+        self.add_write("flush", lambda text: self._flush(), flags="b")
+
+    def _flush(self) -> None:
+        self.router.drain_host()
+        try:
+            self.out.flush()
+        except OSError as error:
+            raise HandlerError(f"{self.filename}: {error.strerror}") from None
+
+    def host_packet(self, packet: HostPacket) -> None:
+        if self.failed:
+            return
+        view = View(packet, packet.tag)
+        if self.bad_packets and not view.ip:
+            self.out.write("!bad no IP header\n")
+        values = [show(view) for show in self.shown]
+        line = " ".join(MISSING if v is None else str(v) for v in values) + "\n"
+        times = 1 + packet.anno(24, 4) if self.multipacket and "count" not in self.names else 1
+        try:
+            for _ in range(times):
+                self.out.write(line)
+            if self.unbuffered:
+                self.out.flush()
+        except OSError as error:
+            self.failed = True
+            self.router.complain(f"{self.filename}: {error.strerror}", self)
+            self.router.stop()
+
+    @datapath
+    def write(self, p: Packet) -> None:
+        self.count += 1
+        limit = self.limit
+        if self.limit == 160 and p.has_network and p.network_offset > 0:
+            self.to_host(p, self.count, u32(p.network_offset) + 160)
+        else:
+            self.to_host(p, self.count, limit)
+
+    @datapath
+    def simple_action(self, p: Packet) -> Packet | None:
+        self.write(p)
+        if self.noutputs == 0:
+            p.kill()
+            return None
+        return p
+
+    @datapath
+    def run_task(self) -> bool:
+        moved = False
+        for _ in range(_BURST):
+            p = self.input(0).pull()
+            if p is None:
+                break
+            moved = True
+            self.write(p)
+            p.kill()
+        if moved or self.signal.active():
+            self.task.reschedule()
+        return moved
