@@ -1,1 +1,5 @@
-"""The command lines: ``penstock``, and ``click`` with the original's options and output."""
+"""The ``penstock`` command and the original tools' names, as thin entry points over the other rooms.
+
+One file a subcommand (``main.py`` has the list); each has ``add_arguments`` and ``main``. Data goes to standard
+output, narration and errors to standard error.
+"""

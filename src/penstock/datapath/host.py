@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from penstock.datapath.memory import Array, Stateful
 from penstock.datapath.packet import Packet, meta, upcall
 from penstock.datapath.source import datapath
-from penstock.packet.integers import boolean, i32, u8, u32, u64
+from penstock.packet.integers import boolean, i32, u32, u64
 from penstock.packet.layout import ANNO_BYTES, PACKET_TYPES
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class HostRing(Stateful):
     faults: u64
 
     def __init__(self) -> None:
-        self.data = Array(u8, _RING_BYTES)
+        self.words = Array(u64, _RING_BYTES // 8)
         self.header_bytes = _HEADER.size
 
     @datapath
@@ -74,25 +74,17 @@ class HostRing(Stateful):
         return self.written - self.read + total <= _RING_BYTES
 
     @datapath
-    def put32(self, at: u32, value: u32) -> None:
-        for i in (0, 1, 2, 3):
-            self.data[at + i] = value >> (8 * i)
-
-    @datapath
-    def put64(self, at: u32, value: u64) -> None:
-        self.put32(at, u32(value))
-        self.put32(at + 4, u32(value >> 32))
+    def pair(self, low: u32, high: u32) -> u64:
+        return u64(low) | (u64(high) << 32)
 
     @datapath
     def relative(self, p: Packet, name: str) -> u32:
         """A header position from the data start, biased so that 0 can mean "not set"."""
         place = meta(p, name)
-        if place == 0:
-            return 0
-        return place + 0x10000 - meta(p, "data")
+        return 0 if place == 0 else place + 0x10000 - meta(p, "data")
 
-    @datapath
-    def send(self, element: int, p: Packet, tag: u64, limit: u32) -> None:
+    @datapath(inline=False)
+    def send(self, element: u32, p: Packet, tag: u64, limit: u32) -> None:
         """Hand a copy of ``p``, at most ``limit`` bytes of it, to Python; the packet stays the caller's."""
         caplen = min(p.length, limit)
         need = (caplen + self.header_bytes + 7) & 0xFFFFFFF8
@@ -100,28 +92,24 @@ class HostRing(Stateful):
             upcall()
         if not self.room_for(need):
             self.dropped += 1
-        else:
-            at = u32(self.written) & (_RING_BYTES - 1)
-            if at + need > _RING_BYTES:
-                self.put32(at, _SKIP)
-                self.written += _RING_BYTES - at
-                at = u32(0)
-            self.put32(at, need)
-            self.put32(at + 4, u32(element))
-            self.put64(at + 8, tag)
-            self.put64(at + 16, p.timestamp)
-            self.put32(at + 24, p.length)
-            self.put32(at + 28, caplen)
-            self.put32(at + 32, self.relative(p, "mac"))
-            self.put32(at + 36, self.relative(p, "network"))
-            self.put32(at + 40, self.relative(p, "transport"))
-            self.put32(at + 44, p.packet_type)
-            self.put32(at + 48, p.device)
-            self.put32(at + 52, p.extra_length)
-            for i in range(ANNO_BYTES // 8):
-                self.put64(at + 56 + 8 * i, p.anno64[8 * i])
-            p.data.store_to(self.data, at + self.header_bytes, 0, caplen)
-            self.written += need
+            return
+        at = u32(self.written) & (_RING_BYTES - 1)
+        if at + need > _RING_BYTES:
+            self.words[at >> 3] = _SKIP
+            self.written += _RING_BYTES - at
+            at = u32(0)
+        word = at >> 3
+        self.words[word] = self.pair(need, element)
+        self.words[word + 1] = tag
+        self.words[word + 2] = p.timestamp
+        self.words[word + 3] = self.pair(p.length, caplen)
+        self.words[word + 4] = self.pair(self.relative(p, "mac"), self.relative(p, "network"))
+        self.words[word + 5] = self.pair(self.relative(p, "transport"), p.packet_type)
+        self.words[word + 6] = self.pair(p.device, p.extra_length)
+        for i in range(ANNO_BYTES // 8):
+            self.words[word + 7 + i] = p.anno64[8 * i]
+        p.data.store_to(self.words, at + self.header_bytes, 0, caplen)
+        self.written += need
 
     def drain(self) -> list[tuple[int, HostPacket]]:
         """Everything that was handed over since the last call: (element index, packet)."""
@@ -129,7 +117,7 @@ class HostRing(Stateful):
         written, read = self.written, self.read
         if written == read:
             return out
-        view = self.data.view()
+        view = self.words.view()
         while read != written:
             at = read & (_RING_BYTES - 1)
             total = int.from_bytes(view[at : at + 4], "little")
@@ -165,7 +153,7 @@ class HostSource(Stateful):
     def __init__(self, size_bytes: int = 1 << 20):
         self.size = size_bytes
         self.header_bytes = _IN_HEADER.size
-        self.data = Array(u8, size_bytes)
+        self.words = Array(u32, size_bytes // 4)
 
     # Python's side
 
@@ -180,7 +168,7 @@ class HostSource(Stateful):
         skip = self.size - at if at + need > self.size else 0
         if written - read + skip + need > self.size:
             return False
-        view = self.data.view()
+        view = self.words.view()
         if skip:
             view[at : at + 4] = _SKIP.to_bytes(4, "little")
             at = 0
@@ -204,10 +192,7 @@ class HostSource(Stateful):
 
     @datapath
     def load32(self, at: u32) -> u32:
-        return (
-            u32(self.data[at]) | (u32(self.data[at + 1]) << 8) | (u32(self.data[at + 2]) << 16)
-            | (u32(self.data[at + 3]) << 24)
-        )
+        return self.words[at >> 2]
 
     @datapath
     def next(self, pool: PacketPool) -> Packet | None:
@@ -231,7 +216,7 @@ class HostSource(Stateful):
             for i in tuple(range(0, ANNO_BYTES, 4)):
                 p.anno32[i] = self.load32(start + i)
             start = start + ANNO_BYTES
-        p.data.load_from(self.data, start, 0, caplen)
+        p.data.load_from(self.words, start, 0, caplen)
         p.timestamp = u64(self.load32(at + 8)) | (u64(self.load32(at + 12)) << 32)
         p.extra_length = self.load32(at + 4) - caplen
         p.packet_type = kind & 0xFF

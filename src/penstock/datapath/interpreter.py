@@ -22,13 +22,20 @@ MAX_PUSH_DEPTH = 100
 class Tracer(Protocol):
     """Watches a run. ``function`` tells file and owner; packets are slot offsets."""
 
-    def enter(self, function: ir.Function, packet: int | None) -> None: ...
+    def enter(self, function: ir.Function, packet: int) -> None:
+        """A function begins; ``packet`` is what it was given, 0 for none."""
+
+    def exit(self, function: ir.Function, value: int) -> None:
+        """A function ends and gives ``value``."""
+
+    def pulled(self, function: ir.Function, packet: int) -> None:
+        """``function`` asked an input, and got this (0: nothing)."""
+
     def branch(self, function: ir.Function, line: int, taken: bool) -> None: ...
-    def store(self, function: ir.Function, statement: ir.StorePacket, before: int, after: int) -> None: ...
-    def meta(self, function: ir.Function, statement: ir.SetMeta, before: int, after: int) -> None: ...
     def fault(self, function: ir.Function, statement: ir.Check) -> None: ...
     def kill(self, function: ir.Function, line: int, packet: int) -> None: ...
-    def leave(self, function: ir.Function, port: int, packet: int) -> None: ...
+    def leave(self, function: ir.Function, port: int, packet: int) -> None:
+        """``function`` pushes a packet to an output."""
 
 
 class _Return(Exception):
@@ -101,14 +108,17 @@ class Interpreter:
         self._stack.append((function, values))
         if self.tracer:
             packets = [a for p, a in zip(function.parameters, args) if isinstance(p.type, ir.PacketType)]
-            self.tracer.enter(function, packets[0] if packets else None)
+            self.tracer.enter(function, packets[0] if packets else 0)
+        value: int | None = None
         try:
             self.block(function.body)
         except _Return as done:
-            return done.value
+            value = done.value
         finally:
             self._stack.pop()
-        return None
+        if self.tracer:
+            self.tracer.exit(function, value or 0)
+        return value
 
     @property
     def function(self) -> ir.Function:
@@ -147,14 +157,10 @@ class Interpreter:
         view = self.memory.view
         old = int.from_bytes(view[at : at + s.width], order)  # type: ignore[arg-type]
         new = value & ((1 << (8 * s.width)) - 1)
-        before = old
         if s.bits:
             mask = ((1 << s.bits) - 1) << s.low
             new = (old & ~mask) | ((value << s.low) & mask)
-            before = (old & mask) >> s.low
         view[at : at + s.width] = new.to_bytes(s.width, order)  # type: ignore[arg-type]
-        if self.tracer:
-            self.tracer.store(self.function, s, before, value)
 
     def _writepacket(self, s: ir.WritePacket) -> None:
         at = self.values[s.packet.number] + self.eval(s.offset)
@@ -164,8 +170,6 @@ class Interpreter:
         field = META[s.name]
         at = self.values[s.packet.number] + field.offset
         value = self.eval(s.value)
-        if self.tracer:
-            self.tracer.meta(self.function, s, self.memory.load(at, field.type.size_bytes), value)
         self.memory.store(at, field.type.size_bytes, value)
 
     def _check(self, s: ir.Check) -> None:
@@ -369,7 +373,10 @@ class Interpreter:
             self.tracer = tracer
 
     def _x_pull(self, e: ir.Pull) -> int:
-        return self.run(self.lookup(e.target), []) or 0
+        packet = self.run(self.lookup(e.target), []) or 0
+        if self.tracer:
+            self.tracer.pulled(self.function, packet)
+        return packet
 
     def _x_allocate(self, e: ir.Allocate) -> int:
         return self.eval(e.offset)

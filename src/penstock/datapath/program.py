@@ -70,7 +70,7 @@ class Program:
             worker = Translator(self, name, function, owner, counter)
             returns = _return_type(function)
             self._functions[key] = worker.result
-            worker.translate(function, owner, signature, returns=returns)
+            worker.translate(function, owner, signature, returns=returns, borrows=True)
         return self._functions[key]
 
     # Entry points

@@ -8,7 +8,7 @@ import linecache
 from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
-__all__ = ["DatapathError", "DatapathFunction", "datapath"]
+__all__ = ["DatapathError", "DatapathFunction", "SourceLine", "datapath", "source_line"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,6 +40,20 @@ def _functions_of(file: str) -> dict[int, ast.FunctionDef]:
             first = node.decorator_list[0].lineno if node.decorator_list else node.lineno
             found[first] = node
     return found
+
+
+class SourceLine(int):
+    """A line number that knows its file: inlined methods come from several."""
+
+    file: str
+
+    def __new__(cls, number: int, file: str) -> SourceLine:
+        made = super().__new__(cls, number)
+        made.file = file
+        return made
+
+
+source_line = functools.lru_cache(maxsize=None)(SourceLine)
 
 
 class DatapathFunction(Generic[P, R]):

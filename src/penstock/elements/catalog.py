@@ -15,19 +15,22 @@ from penstock.lang.ports import PortRules
 __all__ = ["class_names", "find", "is_known", "load_file", "port_rules", "summary_of"]
 
 _HERE = Path(__file__).parent
-_CLASS = re.compile(r"^class ([A-Z]\w*)\(([\w., ]*)\):", re.MULTILINE)
+_CLASS = re.compile(r"^class ([A-Z]\w*)\([\w., ]*\):", re.MULTILINE)
+_EXPORTS = re.compile(r"^__all__ = \[(.*?)\]", re.MULTILINE | re.DOTALL)
 _loaded: dict[str, type[Element]] = {}
 
 
 @functools.cache
 def _index() -> dict[str, str]:
-    """Class name -> module, read off the files without importing them."""
+    """Class name -> module, read off the files without importing them: the classes that these export."""
     found: dict[str, str] = {}
     for path in sorted(_HERE.glob("*/*.py")):
-        if path.stem.startswith("_") or path.stem.endswith("_base"):
+        if path.stem.startswith("_"):
             continue
-        for name, bases in _CLASS.findall(path.read_text("utf-8")):
-            if bases and bases not in ("Struct", "Stateful", "Exception", "ValueError"):
+        text = path.read_text("utf-8")
+        exported = _EXPORTS.search(text)
+        for name in _CLASS.findall(text):
+            if exported and f'"{name}"' in exported[1]:
                 found[name] = f"penstock.elements.{path.parent.name}.{path.stem}"
     return found
 

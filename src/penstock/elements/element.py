@@ -40,6 +40,7 @@ class Handler:
     write: Callable[[str], None] | None = None
     flags: str = ""
     visible: bool = True
+    takes_parameter: bool = False
 
     @property
     def mode(self) -> str:
@@ -137,6 +138,7 @@ class Element(Stateful):
                  parameter: bool = False) -> None:
         reader: Any = read
         self._handler(name).read = reader if parameter else lambda _text: reader()
+        self._handler(name).takes_parameter = parameter
         self._handler(name).flags += flags
 
     def add_write(self, name: str, write: Callable[[str], None], *, flags: str = "") -> None:
@@ -195,7 +197,7 @@ class Element(Stateful):
     @datapath
     def to_host(self, p: Packet, tag: u64 = 0, limit: u32 = 0xFFFFFF) -> None:
         """Hand a copy of ``p`` to :meth:`host_packet`."""
-        self.host.send(self.index, p, u64(tag), u32(limit))
+        self.host.send(u32(self.index), p, u64(tag), u32(limit))
 
     @datapath
     def stop_driver(self) -> None:

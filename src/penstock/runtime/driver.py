@@ -55,11 +55,14 @@ class HostCalls:
         return ran
 
 
-def drive(router: Router, *, until: Callable[[], bool] | None = None) -> None:
-    """Run until the router is stopped (or ``until`` says so)."""
+def drive(router: Router, *, until: Callable[[], bool] | None = None, slice_steps: int | None = None) -> None:
+    """Run until the router is stopped (or ``until`` says so).
+
+    Between two looks at everything else the image runs ``slice_steps`` tasks; None lets the time they take decide.
+    """
     calls, driver, clock = router.calls, router.driver, router.clock
     router.load()
-    limit = 256
+    limit = slice_steps or 256
     while True:
         if driver.runcount <= 0 and not _may_go_on(router):
             return
@@ -78,7 +81,7 @@ def drive(router: Router, *, until: Callable[[], bool] | None = None) -> None:
         started = time.monotonic_ns()
         steps = router.step(limit)
         passed = time.monotonic_ns() - started
-        if steps >= limit:
+        if steps >= limit and slice_steps is None:
             # Long enough that Python costs nothing, short enough that a signal is answered at once.
             limit = min(limit * 2, _MAX_LIMIT) if passed < _SLICE_NS // 2 else max(limit // 2, 16)
         router.drain_host()

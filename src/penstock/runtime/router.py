@@ -50,7 +50,8 @@ class Router:
     """One installed configuration.
 
     ``engine`` is ``compiled`` (machine code) or ``interpreter`` (the same typed form, step by step).
-    ``simulated_start_ns`` replaces the clock by simulated time. Errors raise ConfigurationError.
+    ``simulated_start_ns`` replaces the clock by simulated time; ``check_only`` stops after the elements' arguments were
+    checked. Errors raise ConfigurationError.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Router:
         control: Sequence[tuple[str, str]] = (),
         allow_hotconfig: bool = False,
         predecessor: Router | None = None,
+        check_only: bool = False,
     ):
         if engine not in _ENGINES:
             raise ValueError(f"engine must be one of {', '.join(_ENGINES)}")
@@ -100,6 +102,7 @@ class Router:
         self._retired: list[LoadedImage | None] = []
         self._library_path: tuple[Path, ...] = ()
         self._add_control(control)
+        self._check_only = check_only
         self._make()
 
     @classmethod
@@ -126,6 +129,8 @@ class Router:
         try:
             self._create()
             self._configure()
+            if self._check_only:
+                return
             self._initialize()
         except Exception:
             self.failed_initialize = True
@@ -279,9 +284,9 @@ class Router:
         assert self._run is not None
         return self._run(self.memory.address, limit)
 
-    def run(self, *, until: Callable[[], bool] | None = None) -> None:
+    def run(self, *, until: Callable[[], bool] | None = None, slice_steps: int | None = None) -> None:
         """Run until something stops the router: a source's STOP, a Script, ``stop()`` or ``until``."""
-        drive(self, until=until)
+        drive(self, until=until, slice_steps=slice_steps)
 
     def stop(self) -> None:
         """Ask the driver to stop (the driver managers may have other ideas, once)."""

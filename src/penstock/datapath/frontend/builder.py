@@ -54,7 +54,7 @@ class Builder:
         self.packet_names: dict[int, str] = {}
         self.frames: list[Frame] = []
         self.loops: list[_Loop] = []
-        self.line = function.first_line
+        self.line: int = function.first_line
         self.terminated = False
         self.scopes = 0
         self.fault_owner = fault_owner
@@ -228,6 +228,8 @@ class Builder:
 
     def give_away(self, packet: PacketValue, *, maybe: bool = False) -> ir.Local:
         local = self.use(packet, maybe=maybe)
+        if self.state[local.number] is Owned.BORROWED:
+            raise self.error(f"'{local.name}' is the caller's here", "only the caller can pass it on, store it or kill it")
         self.state[local.number] = Owned.NO
         return local
 
@@ -238,7 +240,7 @@ class Builder:
 
     def check_all_consumed(self, where: str) -> None:
         for number, state in self.state.items():
-            if state in (Owned.NO, Owned.NONE):
+            if state in (Owned.NO, Owned.NONE, Owned.BORROWED):
                 continue
             name = self.packet_names[number]
             if state is Owned.CONFLICT:

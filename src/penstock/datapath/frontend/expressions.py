@@ -33,7 +33,7 @@ from penstock.datapath.frontend.values import (
     widened,
 )
 from penstock.datapath.memory import Array, PacketSlot, Stateful, Struct
-from penstock.datapath.source import BoundDatapath, DatapathFunction
+from penstock.datapath.source import BoundDatapath, DatapathFunction, source_line
 from penstock.packet.integers import IntType
 
 __all__ = ["Expressions"]
@@ -54,7 +54,7 @@ class Expressions(PacketOperations):
     """``expression`` gives the value of a syntax tree node: a constant or one of the front end's values."""
 
     def expression(self, node: ast.expr) -> Any:
-        self.line = node.lineno
+        self.line = source_line(node.lineno, self.frame.function.file)
         method = getattr(self, f"_{type(node).__name__.lower()}", None)
         if method is None:
             raise self.error(
@@ -265,8 +265,8 @@ class Expressions(PacketOperations):
         """Whether a packet is there and not None, where that is not known already."""
         local = self.use(value, maybe=True)
         state = self.state[local.number]
-        if state in (Owned.YES, Owned.NONE):
-            return state is Owned.YES
+        if state in (Owned.YES, Owned.NONE, Owned.BORROWED):
+            return state is not Owned.NONE
         return ir.Not(BOOL, ir.IsNone(BOOL, local))
 
     def truth(self, value: Any) -> ir.Expr | bool:
@@ -386,7 +386,7 @@ class Expressions(PacketOperations):
                 value = self.loaded(value)
             args.append(self.settled(value, "arg") if isinstance(value, Runtime) else value)
         keywords = {k.arg: self.value(k.value) for k in node.keywords if k.arg is not None}
-        self.line = node.lineno
+        self.line = source_line(node.lineno, self.frame.function.file)
         return self.call(callee, args, keywords, node)
 
     @staticmethod

@@ -23,7 +23,7 @@ from penstock.datapath.frontend.values import (
     is_constant,
 )
 from penstock.datapath.memory import Array, PacketSlot
-from penstock.datapath.source import DatapathError, DatapathFunction
+from penstock.datapath.source import DatapathError, DatapathFunction, source_line
 from penstock.packet.integers import IntType
 
 __all__ = ["Translator"]
@@ -46,9 +46,14 @@ class Translator(Expressions):
     # Whole functions
 
     def translate(
-        self, function: DatapathFunction[Any, Any], owner: Any, args: list[Any], *, returns: ir.Type | None
+        self, function: DatapathFunction[Any, Any], owner: Any, args: list[Any], *, returns: ir.Type | None,
+        borrows: bool = False,
     ) -> ir.Function:
-        """``args`` are constants, or types for parameters that are known only at run time."""
+        """``args`` are constants, or types for parameters that are known only at run time.
+
+        Packets are given to the function, or with ``borrows`` stay the caller's.
+        """
+        self.given = Owned.BORROWED if borrows else Owned.YES
         values: list[Any] = []
         self.frames.append(Frame(function, owner, {}, 0))
         for i, arg in enumerate(args):
@@ -66,7 +71,7 @@ class Translator(Expressions):
             return tuple(self._parameter(name, a) for a in arg)
         if isinstance(arg, ir.PacketType):
             local = self.local(arg, name)
-            self.state[local.number] = Owned.YES
+            self.state[local.number] = self.given
             self.result.parameters.append(local)
             return PacketValue(local)
         if isinstance(arg, IntType):
@@ -118,7 +123,8 @@ class Translator(Expressions):
             if isinstance(value, tuple):
                 return tuple(signature(v) for v in value)
             if isinstance(value, PacketValue):
-                raise self.error("packets are passed to inlined methods only", f"drop inline=False of {function.name}")
+                runtime.append(self.use(value))
+                return ir.PACKET
             if isinstance(value, int) and not isinstance(value, bool):
                 expr = self.number(value, U32)
                 runtime.append(expr)
@@ -151,7 +157,7 @@ class Translator(Expressions):
             frame.top_block = body
             self.suite(function.tree.body)
             if not self.terminated:
-                self.line = function.tree.body[-1].end_lineno or self.line
+                self.line = source_line(function.tree.body[-1].end_lineno or self.line, function.file)
                 if not (frame.returned == [] and frame.result is None):
                     self._return_value(None)
                 frame.exits.append(dict(self.state))
@@ -207,7 +213,7 @@ class Translator(Expressions):
         for node in body:
             if self.terminated:
                 return
-            self.line = node.lineno
+            self.line = source_line(node.lineno, self.frame.function.file)
             method = getattr(self, f"_do{type(node).__name__}", None)
             if method is None:
                 raise self.error(
@@ -437,7 +443,7 @@ class Translator(Expressions):
             return
         if not isinstance(condition, (ir.Local, ir.Const)):
             condition = self.assign(BOOL, condition, "test")
-        line = node.lineno
+        line = source_line(node.lineno, self.frame.function.file)
         before_state, before_env = dict(self.state), dict(self.frame.env)
         outcomes: list[tuple[State, dict[str, Any]]] = []
         blocks: list[list[ir.Stmt]] = []

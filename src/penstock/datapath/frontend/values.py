@@ -37,6 +37,7 @@ class Owned(Enum):
     """What becomes of the packet in a local variable."""
 
     YES = "owned"
+    BORROWED = "the caller's"
     MAYBE = "owned or None"
     NONE = "None"
     NO = "given away"

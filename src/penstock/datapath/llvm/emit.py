@@ -7,6 +7,7 @@ element checked or loaded is known to the next one after inlining.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from penstock.datapath import ir
@@ -21,6 +22,8 @@ __all__ = ["emit_module"]
 _INLINE_MOVE_BYTES = 64
 _INLINE_SUM_BYTES = 64
 _OPERATIONS = {"add": "add", "sub": "sub", "mul": "mul", "and": "and", "or": "or", "xor": "xor", "shl": "shl"}
+_CALL = re.compile(r" call [^\n(]*@(\w+)\(")
+_DEFINITION = re.compile(r"define internal \w+ @(\w+)\(")
 _ROOT, _DATA, _META, _STATE = "!0", "!2", "!4", "!6"
 
 
@@ -544,12 +547,34 @@ class _Function:
         self.dead = True
 
 
+def _inline_single_calls(bodies: list[str]) -> list[str]:
+    """Mark functions with one caller as always inlined.
+
+    The inliner would come to the same result from the leaves up, and simplify a chain of n elements n times on its
+    way: compiling a chain of 20 took more than twice as long.
+    """
+    calls: dict[str, int] = {}
+    for body in bodies:
+        for name in _CALL.findall(body):
+            calls[name] = calls.get(name, 0) + 1
+    marked: list[str] = []
+    for body in bodies:
+        head, brace, rest = body.partition(" #0 {")
+        name = _DEFINITION.match(head)
+        recursive = name is not None and f"@{name[1]}(" in rest
+        once = name is not None and calls.get(name[1]) == 1 and not recursive
+        marked.append(head + (" #2 {" if once else brace) + rest)
+    return marked
+
+
 def emit_module(
     functions: Iterable[ir.Function], exports: set[str], *, release: str, depth_offset: int, upcall_offset: int
 ) -> str:
     """Assembly text of a module with all ``functions``; ``exports`` stay visible."""
     module = _Module(depth_offset, upcall_offset, release)
     bodies = [_Function(module, f, f.name in exports).text() for f in functions]
+    bodies = _inline_single_calls(bodies)
     runtime = RUNTIME.replace("@RELEASE@", f"@{release}")
-    attributes = 'attributes #0 = { nounwind "no-builtins" }\nattributes #1 = { nounwind noinline cold "no-builtins" }\n'
+    attributes = "".join(f'attributes #{n} = {{ {words} "no-builtins" }}\n' for n, words in enumerate((
+        "nounwind", "nounwind noinline cold", "nounwind alwaysinline")))
     return "\n".join([*sorted(module.intrinsics), runtime, *bodies, attributes, *module.metadata, ""])

@@ -25,6 +25,7 @@ class AggregateCounter(Element):
     Arguments:
         BYTES: count bytes, not packets.
         IP_BYTES: count bytes from the IP header on.
+        PACKET_COUNT: accepted for compatibility.
         MULTIPACKET: use the EXTRA_PACKETS annotation: how many packets one stands for.
         EXTRA_LENGTH: count the bytes that were cut off, too.
         AGGREGATE_FREEZE n: count no new aggregates once there are n of them.

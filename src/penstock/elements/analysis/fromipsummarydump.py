@@ -109,7 +109,7 @@ class FromIPSummaryDump(Element):
         STOP: stop the driver at the end. ACTIVE: false waits. ZERO: fill packets with zero bytes to their length.
         CHECKSUM: accepted; IP header checksums are always right. PROTO: protocol where the lines do not say it.
         MULTIPACKET: a line with a count above 1 becomes as many packets.
-        DEFAULT_CONTENTS, CONTENTS, FIELDS: fields of files without ``!data``. DEFAULT_FLOWID: ``SRC SPORT DST DPORT``.
+        DEFAULT_CONTENTS, CONTENTS, FIELDS: fields of files without ``!data``. DEFAULT_FLOWID, FLOWID: ``SRC SPORT DST DPORT``.
         SAMPLE, TIMING, ALLOW_NONEXISTENT: accepted for compatibility (SAMPLE 1, TIMING false).
 
     Handlers:

@@ -22,7 +22,7 @@ class ToIPSummaryDump(Element):
 
     Arguments:
         FILENAME: the file; ``-`` is standard output.
-        CONTENTS: names of fields, for example ``timestamp ip_src ip_dst ip_proto sport dport``. FIELDS is the same.
+        CONTENTS: names of fields, for example ``timestamp ip_src ip_dst ip_proto sport dport``. FIELDS and DATA are the same.
         VERBOSE: write host name and time into the header. BANNER: a line of the header. HEADER: false leaves it out.
         MULTIPACKET: a packet that stands for several is written as several lines.
         BAD_PACKETS: a line that starts with ``!bad`` for packets without an IP header.

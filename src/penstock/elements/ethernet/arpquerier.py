@@ -56,6 +56,7 @@ class ARPQuerier(Element):
         TIMEOUT: how long an address is remembered (5 min); 0: for ever.
         POLL_TIMEOUT: a known address in use is asked for again after this time (1 min); 0: never.
         BROADCAST: IP address that is sent to all hosts, beside 255.255.255.255.
+        BROADCAST_POLL: accepted; queries for known addresses are broadcast.
 
     Handlers:
         ipaddr, broadcast (read/write): addresses.

@@ -17,6 +17,7 @@ class IPAddrPairRewriter(Rewriter):
             ``pattern SADDR DADDR FOUTPUT ROUTPUT``. ``-`` keeps the packet's own address; SADDR may be a range.
         MAPPING_CAPACITY: flows that are remembered (65536).
         TIMEOUT: how long (2 h). GUARANTEE: time in which a flow is not given up for another one (5 s).
+        DST_ANNO: set the destination annotation. REAP_INTERVAL, REAP_TIME: accepted for compatibility.
 
     Handlers:
         nmappings, table_size, size, mapping_failures, capacity, table (read), clear (write).
@@ -56,6 +57,7 @@ class IPAddrRewriter(Rewriter):
             ``pattern SADDR FOUTPUT ROUTPUT``. SADDR may be a range of addresses.
         MAPPING_CAPACITY: addresses that are remembered (65536).
         TIMEOUT: how long (2 h). GUARANTEE: time in which one is not given up for another one (5 s).
+        DST_ANNO: set the destination annotation. REAP_INTERVAL, REAP_TIME: accepted for compatibility.
 
     Handlers:
         nmappings, table_size, size, mapping_failures, capacity, table (read), clear (write).

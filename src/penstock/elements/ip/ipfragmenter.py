@@ -19,7 +19,7 @@ class IPFragmenter(Element):
     Arguments:
         MTU: bytes of a fragment, IP header included; at least 68.
         HONOR_DF: false fragments even packets with DF.
-        VERBOSE: accepted for compatibility.
+        VERBOSE, HEADROOM: accepted for compatibility.
 
     Handlers:
         drops (read): packets that were too long and had DF. fragments (read): fragments made.

@@ -20,11 +20,11 @@ class IPPrint(PrintElement):
         LABEL: printed first.
         CONTENTS: print the content: NONE, HEX or ASCII.
         PAYLOAD: print the content behind the transport header: NONE, HEX or ASCII.
-        MAXLENGTH: bytes of content or payload to print (1500).
+        MAXLENGTH: bytes of content or payload to print (1500); NBYTES is the same.
         ID, TTL, TOS, LENGTH: print these fields of the IP header.
         TIMESTAMP: print the timestamp.
         PAINT, AGGREGATE: print these annotations.
-        SWAP: accepted for compatibility.
+        SWAP, BANDWIDTH: accepted for compatibility.
         OUTFILE: write to this file instead of standard error.
         ACTIVE: false prints nothing.
 

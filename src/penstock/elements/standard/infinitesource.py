@@ -1,7 +1,8 @@
 """InfiniteSource."""
 
-from penstock.elements import Array, ConfigureError, Element, Packet, Task, boolean, datapath, i64, u8, u32, u64
+from penstock.elements import Array, ConfigureError, Packet, Task, boolean, datapath, i64, u8, u32, u64
 from penstock.elements.signals import downstream_signal
+from penstock.elements.sourceend import EndingSource
 from penstock.lang.arguments import Bytes, parse_bool, parse_int
 from penstock.lang.text import unquote
 
@@ -10,7 +11,7 @@ __all__ = ["InfiniteSource"]
 DEFAULT_DATA = b"Random bullshit in a packet, at least 64 bytes long. Well, now it is."
 
 
-class InfiniteSource(Element):
+class InfiniteSource(EndingSource):
     """Make packets as fast as what is downstream takes them.
 
     Arguments:
@@ -21,6 +22,7 @@ class InfiniteSource(Element):
         LENGTH: bytes a packet; DATA is repeated or cut. 0: the length of DATA.
         TIMESTAMP: set each packet's timestamp.
         STOP: stop the driver at the limit.
+        END_CALL: ``handler [value]``, written at the limit.
 
     Handlers:
         count (read): packets made.
@@ -49,10 +51,8 @@ class InfiniteSource(Element):
         if len(data) > 65535 + 18:
             raise ConfigureError("LENGTH: out of range, bound 65553")
         self.limit, self.burst, self.active = limit, burst, active
-        self.content, self.timestamp, self.stop = data, timestamp, stop
-        if stop and end_call:
-            raise ConfigureError("'END_CALL' and 'STOP' are mutually exclusive")
-        self.end_call = end_call
+        self.content, self.timestamp = data, timestamp
+        self.set_end(stop, end_call)
         self.buffer_bytes = len(data)
         self.store = Array(u8, max(len(data), 1), data)
         self.is_push = self.output_codes[0] == "h"
@@ -81,6 +81,7 @@ class InfiniteSource(Element):
 
     def _reset(self, text: str) -> None:
         self.count = 0
+        self.ended = False
         self._wake()
 
     def _set_active(self, text: str) -> None:
@@ -89,6 +90,7 @@ class InfiniteSource(Element):
 
     def _set_limit(self, text: str) -> None:
         self.limit = parse_int(text.strip())
+        self.ended = False
         self._wake()
 
     @datapath
@@ -126,8 +128,7 @@ class InfiniteSource(Element):
             self.count += 1
             self.output(0).push(p)
         if self.finished():
-            if self.stop:
-                self.stop_driver()
+            self.end()
         elif self.room.active():
             self.task.reschedule()
         return made > 0
@@ -135,8 +136,8 @@ class InfiniteSource(Element):
     @datapath
     def pull(self, port: int) -> Packet | None:
         if not self.active or self.finished():
-            if self.stop and self.active:
-                self.stop_driver()
+            if self.active:
+                self.end()
             return None
         p = self.make()
         if p is None:

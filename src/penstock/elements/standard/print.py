@@ -14,11 +14,11 @@ class Print(PrintElement):
 
     Arguments:
         LABEL: printed first.
-        MAXLENGTH: bytes of content to print; -1 for all.
+        MAXLENGTH: bytes of content to print; -1 for all. NBYTES is the same.
         CONTENTS: how to print the content: NONE, HEX or ASCII (a Boolean means NONE or HEX).
         TIMESTAMP: print the packet's timestamp.
         PRINTANNO: print the annotations.
-        BANDWIDTH: ignored.
+        BANDWIDTH, CPU: accepted for compatibility.
         HEADROOM: print headroom and tailroom.
         ACTIVE: false prints nothing.
 

@@ -16,6 +16,7 @@ from penstock.elements import (
     u64,
 )
 from penstock.elements.signals import downstream_signal, upstream_signal
+from penstock.elements.sourceend import EndingSource
 from penstock.elements.standard.infinitesource import DEFAULT_DATA
 from penstock.lang.arguments import Bandwidth, Bytes, Seconds, parse_bandwidth, parse_bool, parse_int, unparse_bandwidth
 from penstock.lang.text import unquote
@@ -85,7 +86,7 @@ class TokenBucket(Stateful):
         return (amount * _UNIT - self.tokens) // self.rate_32 + 1
 
 
-class RatedSource(Element):
+class RatedSource(EndingSource):
     """Make packets at a rate.
 
     Arguments:
@@ -95,6 +96,7 @@ class RatedSource(Element):
         ACTIVE: false stops it.
         LENGTH: bytes a packet; DATA is repeated or cut.
         STOP: stop the driver at the limit.
+        END_CALL: ``handler [value]``, written at the limit.
         BANDWIDTH: instead of RATE.
 
     Handlers:
@@ -119,7 +121,8 @@ class RatedSource(Element):
             rate = bandwidth / max(len(data), 1)
         if rate < 0 or rate > 1e9:
             raise ConfigureError("RATE: out of range, bound 1000000000")
-        self.content, self.limit, self.active, self.stop = data, limit, active, stop
+        self.content, self.limit, self.active = data, limit, active
+        self.set_end(stop, end_call)
         self.bucket = TokenBucket(self.clock, rate)
         self.buffer_bytes = len(data)
         self.store = Array(u8, max(len(data), 1), data)
@@ -150,6 +153,7 @@ class RatedSource(Element):
 
     def _reset(self, text: str) -> None:
         self.count = 0
+        self.ended = False
         self._wake()
 
     def _set_rate(self, text: str) -> None:
@@ -158,6 +162,7 @@ class RatedSource(Element):
 
     def _set_limit(self, text: str) -> None:
         self.limit = parse_int(text.strip())
+        self.ended = False
         self._wake()
 
     def _set_active(self, text: str) -> None:
@@ -187,8 +192,7 @@ class RatedSource(Element):
         if not self.active:
             return False
         if self.finished():
-            if self.stop:
-                self.stop_driver()
+            self.end()
             return False
         self.bucket.refill()
         if not self.bucket.has(u64(1)):
@@ -209,8 +213,7 @@ class RatedSource(Element):
         if not self.active:
             return None
         if self.finished():
-            if self.stop:
-                self.stop_driver()
+            self.end()
             return None
         self.bucket.refill()
         if not self.bucket.has(u64(1)):

@@ -66,7 +66,7 @@ class Truncate(Element):
     """Cut packets to at most LENGTH bytes.
 
     Arguments:
-        LENGTH: bytes to keep.
+        LENGTH: bytes to keep; NBYTES is the same.
         EXTRA_ANNO: add what was cut off to the extra length.
 
     Example:

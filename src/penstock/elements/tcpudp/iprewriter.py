@@ -26,8 +26,9 @@ class IPRewriter(Rewriter):
         TCP_TIMEOUT, TCP_NODATA_TIMEOUT, TCP_DONE_TIMEOUT: how long a TCP flow is remembered while it works (24 h), before
             there is a reply (5 min), and after FIN or RST (4 min).
         UDP_TIMEOUT, UDP_STREAMING_TIMEOUT: likewise for UDP before and after a reply (5 min).
+        TIMEOUT, STREAMING_TIMEOUT: other names of UDP_TIMEOUT and UDP_STREAMING_TIMEOUT.
         GUARANTEE, TCP_GUARANTEE, UDP_GUARANTEE: time in which a flow is not given up for another one (5 s).
-        REAP_INTERVAL: accepted for compatibility; expired flows are looked for all the time.
+        REAP_INTERVAL, REAP_TIME: accepted for compatibility; expired flows are looked for all the time.
         DST_ANNO: set the destination annotation.
 
     Handlers:
@@ -81,8 +82,7 @@ class UDPRewriter(IPRewriter):
     """IPRewriter for UDP alone.
 
     Arguments:
-        INPUTSPEC, ...: as IPRewriter's; so are the others. TIMEOUT and STREAMING_TIMEOUT mean UDP_TIMEOUT and
-            UDP_STREAMING_TIMEOUT.
+        INPUTSPEC, ...: as IPRewriter's, and so is every other argument.
 
     Handlers:
         nmappings, table_size, size, mapping_failures, capacity, table, tcp_table, udp_table (read), clear (write).
@@ -100,7 +100,7 @@ class TCPRewriter(IPRewriter):
     """IPRewriter for TCP alone.
 
     Arguments:
-        INPUTSPEC, ...: as IPRewriter's; so are the others.
+        INPUTSPEC, ...: as IPRewriter's, and so is every other argument.
 
     Handlers:
         nmappings, table_size, size, mapping_failures, capacity, table, tcp_table, udp_table (read), clear (write).

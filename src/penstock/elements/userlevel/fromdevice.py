@@ -28,7 +28,8 @@ class FromDevice(Element):
         FORCE_IP: IP packets only: the network header position is set, and the Ethernet header removed.
         METHOD: LINUX (a packet socket), or TAP.
         SNIFFER: must be true: to keep frames from the kernel's own stack, use an nftables rule or METHOD TAP.
-        TIMESTAMP, HEADROOM, CAPTURE: accepted for compatibility.
+        BPF_FILTER: not possible here: put an IPClassifier behind this element.
+        TIMESTAMP, HEADROOM, CAPTURE, PROTOCOL, ENCAP: accepted for compatibility.
         ACTIVE: false waits until the handler ``active`` is written.
 
     Handlers:

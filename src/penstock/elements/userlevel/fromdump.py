@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from penstock.elements import ConfigureError, Element, HandlerError, HostSource, Packet, Task, boolean, datapath, u32, u64
+from penstock.elements import ConfigureError, HandlerError, HostSource, Packet, Task, boolean, datapath, u32, u64
 from penstock.elements.signals import downstream_signal
+from penstock.elements.sourceend import EndingSource
 from penstock.lang.arguments import Filename, parse_bool, parse_real, parse_seconds
 from penstock.packet.capture import LINK_TYPES, CaptureError, CapturePacket, CaptureReader
 from penstock.packet.link import ip_start
@@ -17,7 +18,7 @@ _BURST = 32
 _FOREVER = 2**64 - 1
 
 
-class FromDump(Element):
+class FromDump(EndingSource):
     """Read packets from a capture file: pcap or pcapng, plain or gzip; ``-`` is standard input.
 
     Packets have the file's timestamps. Ethernet frames have the MAC header position set. With FORCE_IP, packets start
@@ -33,6 +34,7 @@ class FromDump(Element):
         START, START_AFTER, END, END_AFTER, INTERVAL: take packets from one time to another: since the epoch, or after
             the first packet; INTERVAL is from the start on.
         END_CALL: ``handler [value]``, written at the end of the file.
+        BURST: packets a task takes at a time.
         FILEPOS, MMAP: accepted for compatibility.
 
     Handlers:
@@ -49,15 +51,14 @@ class FromDump(Element):
 
     count: u64
     active: boolean
-    ended: boolean
     sample: u32
 
     def configure(self, filename: Filename, *, stop: bool = False, timing: bool = False, active: bool = True,
                   sample: float = 1.0, force_ip: bool = False, start: str = "", start_after: str = "", end: str = "",
                   end_after: str = "", interval: str = "", end_call: str = "", filepos: int = 0, mmap: bool = False,
                   burst: int = _BURST) -> None:
-        self.filename, self.stop, self.timing, self.force_ip = filename, stop, timing, force_ip
-        self.end_call, self.active = end_call, active
+        self.filename, self.timing, self.force_ip, self.active = filename, timing, force_ip, active
+        self.set_end(stop, end_call)
         if not 0 <= sample <= 1:
             raise ConfigureError("SAMPLE: must be between 0 and 1")
         self.sample = round(sample * _ONE)
@@ -90,6 +91,7 @@ class FromDump(Element):
             self.room = downstream_signal(self, 0, self.task)
 
     def started(self) -> None:
+        super().started()
         self.router.calls.feeders.append(self.feed)
 
     def cleanup(self) -> None:
@@ -230,12 +232,8 @@ class FromDump(Element):
 
     @datapath
     def at_end(self) -> None:
-        if self.source.closed and self.source.written == self.source.read and not self.ended:
-            self.ended = True
-            if self.stop:
-                self.stop_driver()
-            if len(self.end_call) > 0:
-                self.driver.attention = 1
+        if self.source.closed and self.source.written == self.source.read:
+            self.end()
 
     @datapath
     def run_task(self) -> bool:

@@ -24,7 +24,7 @@ class ToDump(Element):
         USE_ENCAP_FROM: names of FromDump elements whose encapsulation is meant.
         EXTRA_LENGTH: count the bytes that were cut off before as part of the packet's length.
         NANO: write nanoseconds to a pcap file.
-        UNBUFFERED: write each packet at once.
+        UNBUFFERED: write each packet at once. PER_NODE: accepted for compatibility.
 
     Handlers:
         count (read): packets written. filename (read). flush, reset_counts (write).

@@ -1,0 +1,71 @@
+"""``penstock``: the front door. A subcommand's module is imported when it is used, not before."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+
+from penstock import __version__
+
+__all__ = ["SUBCOMMANDS", "main", "run"]
+
+#: name -> (module, what it does)
+SUBCOMMANDS = {
+    "run": ("run", "run a configuration"),
+    "check": ("language", "check a configuration, and report everything that is wrong with it"),
+    "explain": ("explain", "show one packet's way through a configuration"),
+    "elements": ("elements", "list the element classes, or show the reference page of one"),
+    "handlers": ("handlers", "list, read and write handlers, of a file or of a running router"),
+    "fmt": ("language", "print a configuration in the standard style"),
+    "flatten": ("language", "print a configuration without compound elements"),
+    "graph": ("language", "draw a configuration (SVG or Graphviz)"),
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    width = max(map(len, SUBCOMMANDS)) + 2
+    listing = "\n".join(f"  {name:{width}}{text}" for name, (_, text) in SUBCOMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="penstock", formatter_class=argparse.RawDescriptionHelpFormatter, usage="penstock COMMAND [ARGUMENTS]",
+        description="Middleboxes written as Click configurations, compiled to machine code.\n\ncommands:\n" + listing,
+        epilog="'penstock COMMAND --help' tells more. The command 'click' takes Click's own options.",
+    )
+    parser.add_argument("--version", action="version", version=f"penstock {__version__}")
+    parser.add_argument("command", help=argparse.SUPPRESS)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; gives the exit status."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if not words or words[0].startswith("-"):
+        parser = _parser()
+        parser.parse_args(words or ["--help"])
+    name = words[0]
+    if name not in SUBCOMMANDS:
+        import difflib
+
+        near = difflib.get_close_matches(name, SUBCOMMANDS, 1)
+        hint = f" (did you mean '{near[0]}'?)" if near else ""
+        print(f"penstock: unknown command '{name}'{hint}; 'penstock --help' lists them", file=sys.stderr)
+        return 2
+    module = importlib.import_module(f"penstock.cli.{SUBCOMMANDS[name][0]}")
+    parser = argparse.ArgumentParser(prog=f"penstock {name}", description=SUBCOMMANDS[name][1].capitalize() + ".")
+    module.add_arguments(name, parser)
+    try:
+        status: int = module.main(name, parser.parse_args(words[1:]))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has gone.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return status
+
+
+def run() -> None:
+    """The entry point of the installed command."""
+    sys.exit(main())
