@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from penstock.datapath import ir
-from penstock.datapath.frontend.values import BOOL, I32, I64, U32, U64, U128, Owned, PacketValue, Runtime, widened
+from penstock.datapath.frontend.values import BOOL, I32, I64, U32, U64, U128, Fact, Owned, PacketValue, Runtime, widened
 from penstock.datapath.source import DatapathError, DatapathFunction
 from penstock.packet.integers import IntType
 
@@ -59,6 +59,9 @@ class Builder:
         self.scopes = 0
         self.fault_owner = fault_owner
         self.return_packet = False
+        #: what is known of packets' lengths here: (local, header) -> the fact
+        self.facts: dict[tuple[int, str], Fact] = {}
+        self.versions: dict[int, int] = {}
 
     # Errors
 
@@ -98,12 +101,14 @@ class Builder:
     @contextmanager
     def nested(self) -> Iterator[list[ir.Stmt]]:
         """Statements emitted inside go to a block of their own."""
-        outer = self.block
+        outer, facts = self.block, dict(self.facts)
         self.block = []
         try:
             yield self.block
         finally:
             self.block = outer
+            # What is learnt inside holds inside: there are ways around it.
+            self.facts = facts
 
     # Numbers
 
@@ -195,6 +200,35 @@ class Builder:
         kind = a.type if a.type.bits >= b.type.bits else b.type  # type: ignore[union-attr]
         assert isinstance(kind, IntType)
         return self.convert(a, kind), self.convert(b, kind), kind
+
+    # Lengths: a check that is implied by an earlier one is not made again
+
+    def learn(self, facts: tuple[Fact, ...]) -> None:
+        for fact in facts:
+            known = self.facts.get((fact.packet, fact.which))
+            if self.versions.get(fact.packet, 0) == fact.version and (
+                known is None or known.version != fact.version or known.bytes < fact.bytes
+            ):
+                self.facts[fact.packet, fact.which] = fact
+
+    def is_known(self, packet: ir.Local, which: str, count: int) -> bool:
+        fact = self.facts.get((packet.number, which))
+        return fact is not None and fact.version == self.versions.get(packet.number, 0) and fact.bytes >= count
+
+    def fact(self, packet: ir.Local, which: str, count: int) -> Fact:
+        return Fact(packet.number, which, count, self.versions.get(packet.number, 0))
+
+    def forget(self, packet: ir.Local | None = None, which: str | None = None) -> None:
+        """A packet changed (or all of them may have), so that its lengths, or one header's, are not known any more."""
+        if which is not None and packet is not None:
+            # Only this header's: the others' facts go over to the new version.
+            kept = [f for (n, w), f in self.facts.items() if n == packet.number and w != which
+                    and f.version == self.versions.get(n, 0)]
+            self.versions[packet.number] = self.versions.get(packet.number, 0) + 1
+            self.learn(tuple(self.fact(packet, f.which, f.bytes) for f in kept))
+            return
+        for number in [packet.number] if packet is not None else list(self.packet_names):
+            self.versions[number] = self.versions.get(number, 0) + 1
 
     # Packets
 

@@ -19,6 +19,7 @@ from penstock.datapath.frontend.values import (
     Bits,
     BoundMethod,
     CursorValue,
+    Fact,
     HeaderValue,
     MetaValue,
     NextSlot,
@@ -158,8 +159,12 @@ class Expressions(PacketOperations):
 
     def _unaryop(self, node: ast.UnaryOp) -> Any:
         if isinstance(node.op, ast.Not):
-            condition = self.condition(node.operand)
-            return not condition if isinstance(condition, bool) else Runtime(ir.Not(BOOL, condition))
+            operand = self.value(node.operand)
+            condition = self.truth(operand)
+            if isinstance(condition, bool):
+                return not condition
+            true, false = (operand.when_true, operand.when_false) if isinstance(operand, Runtime) else ((), ())
+            return Runtime(ir.Not(BOOL, condition), false, true)
         value = self.value(node.operand)
         if is_constant(value):
             compute: Any = {ast.USub: operator.neg, ast.Invert: operator.invert, ast.UAdd: operator.pos}[type(node.op)]
@@ -232,10 +237,15 @@ class Expressions(PacketOperations):
         is_and = isinstance(node.op, ast.And)
         result: ir.Expr | None = None
         last: Any = is_and
+        learnt: tuple[Fact, ...] = ()
         for part in node.values:
             with self.nested() as block:
+                # This part is looked at only where those before came out this way.
+                self.learn(learnt)
                 last = self.value(part)
                 condition = self.truth(last)
+            if isinstance(last, Runtime):
+                learnt += last.when_true if is_and else last.when_false
             if isinstance(condition, bool):
                 self.block += block
                 if condition is not is_and:
@@ -255,7 +265,9 @@ class Expressions(PacketOperations):
                 block.append(ir.Assign(self.line, kept, condition))
                 self.emit(ir.If(self.line, kept, block if is_and else [], [] if is_and else block))
                 result = kept
-        return Runtime(result) if result is not None else last
+        if result is None:
+            return last
+        return Runtime(result, learnt, ()) if is_and else Runtime(result, (), learnt)
 
     def condition(self, node: ast.expr) -> ir.Expr | bool:
         """A truth value: a Python bool where it is known, else an expression of type boolean."""
@@ -486,11 +498,13 @@ class Expressions(PacketOperations):
 
     def _do_set_meta(self, packet: PacketValue, name: str, value: Any) -> None:
         local = self.use(packet)
+        self.forget(local)
         expr = self.meta(local, name)
         assert isinstance(expr.type, IntType)
         self.emit(ir.SetMeta(self.line, local, name, self.convert(self.number(value, expr.type), expr.type)))
 
     def _do_zero_meta(self, packet: PacketValue) -> None:
+        self.forget(self.use(packet))
         address = ir.PacketAddress(self.use(packet), ir.Const(U32, 0))
         self.emit(ir.Fill(self.line, address, ir.Const(U32, 96), ir.Const(U32, 0)))
 

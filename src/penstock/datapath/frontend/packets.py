@@ -13,6 +13,7 @@ from penstock.datapath.frontend.values import (
     U64,
     Bits,
     CursorValue,
+    Fact,
     HeaderValue,
     MetaValue,
     NextSlot,
@@ -114,8 +115,15 @@ class PacketOperations(Builder):
 
     def at(self, cursor: CursorValue, offset: Any, length: Any) -> ir.Expr:
         """The slot offset ``offset`` bytes after the cursor, checked for ``length`` bytes."""
+        plain = isinstance(offset, int) and isinstance(length, int) and offset >= 0 and length >= 0
+        if plain and self.is_known(cursor.packet, cursor.which, offset + length):
+            packet = self.use(PacketValue(cursor.packet))
+            base = self.meta(packet, cursor.which)
+            return self.assign(U32, ir.Binary(U32, "add", base, ir.Const(U32, offset)) if offset else base, "at")
         start, inside = self.span(cursor, offset, length)
         self.check(inside, f"past the end of the packet, or no {cursor.which} header")
+        if plain:
+            self.learn((self.fact(cursor.packet, cursor.which, offset + length),))
         return self.assign(U32, start, "at")
 
     def span(self, cursor: CursorValue, offset: Any, length: Any) -> tuple[ir.Expr, ir.Expr]:
@@ -224,6 +232,8 @@ class PacketOperations(Builder):
             case "pull" | "take", [length]:
                 amount = self._amount(length)
                 self.check(ir.Compare(BOOL, "le", amount, self.meta(packet, "length")), "packet too short")
+                # pull() leaves the end where it is, and so what is known of the headers.
+                self.forget(packet, "data" if name == "pull" else None)
                 if name == "pull":
                     set_meta("data", ir.Binary(U32, "add", self.meta(packet, "data"), amount))
                 set_meta("length", ir.Binary(U32, "sub", self.meta(packet, "length"), amount))
@@ -231,6 +241,7 @@ class PacketOperations(Builder):
             case "push", [length]:
                 amount = self._amount(length)
                 room = ir.Binary(U32, "sub", self.meta(packet, "data"), ir.Const(U32, BUFFER_OFFSET))
+                self.forget(packet)
                 # Out of headroom: shift_back moves the content towards the end of the buffer.
                 with self.nested() as more:
                     self.call_datapath(self.pool, type(self.pool).shift_back, [receiver, Runtime(amount)])
@@ -248,9 +259,11 @@ class PacketOperations(Builder):
                 return None
             case "set_mac" | "set_network" | "set_transport", [offset]:
                 place = self.header_place(packet, offset)
+                self.forget(packet, name[4:])
                 set_meta(name[4:], place)
                 return None
             case "clear_mac" | "clear_network" | "clear_transport", []:
+                self.forget(packet, name[6:])
                 set_meta(name[6:], ir.Const(U32, 0))
                 return None
         raise self.error(f"packet.{name}() takes other arguments")
@@ -281,7 +294,12 @@ class PacketOperations(Builder):
     def call_cursor(self, cursor: CursorValue, name: str, args: list[Any]) -> Any:
         match name, args:
             case "has", [offset, length]:
-                return Runtime(self.assign(BOOL, self.span(cursor, offset, length)[1], "has"))
+                facts: tuple[Fact, ...] = ()
+                if isinstance(offset, int) and isinstance(length, int):
+                    if self.is_known(cursor.packet, cursor.which, offset + length):
+                        return True
+                    facts = (self.fact(cursor.packet, cursor.which, offset + length),)
+                return Runtime(self.assign(BOOL, self.span(cursor, offset, length)[1], "has"), facts)
             case "header", [kind, *rest]:
                 return self.view(cursor, kind, rest[0] if rest else 0)
             case "checksum", [offset, length, *rest]:

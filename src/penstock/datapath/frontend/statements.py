@@ -124,6 +124,7 @@ class Translator(Expressions):
                 return tuple(signature(v) for v in value)
             if isinstance(value, PacketValue):
                 runtime.append(self.use(value))
+                self.forget(value.local)
                 return ir.PACKET
             if isinstance(value, int) and not isinstance(value, bool):
                 expr = self.number(value, U32)
@@ -437,10 +438,12 @@ class Translator(Expressions):
 
     def _doIf(self, node: ast.If) -> None:
         narrowing = self._narrowing(node.test)
-        condition = self.condition(node.test)
+        value = self.value(node.test)
+        condition = self.truth(value)
         if isinstance(condition, bool):
             self.suite(node.body if condition else node.orelse)
             return
+        learnt = (value.when_true, value.when_false) if isinstance(value, Runtime) else ((), ())
         if not isinstance(condition, (ir.Local, ir.Const)):
             condition = self.assign(BOOL, condition, "test")
         line = source_line(node.lineno, self.frame.function.file)
@@ -454,16 +457,21 @@ class Translator(Expressions):
                 if self.state.get(packet.local.number) is Owned.MAYBE:
                     self.state[packet.local.number] = Owned.YES if taken == positive else Owned.NONE
             with self.nested() as block:
+                self.learn(learnt[0 if taken else 1])
                 self.suite(body)
             blocks.append(block)
             if not self.terminated:
                 outcomes.append((self.state, self.frame.env))
+                only_way = learnt[0 if taken else 1]
             self.terminated = False
         self.emit(ir.If(line, condition, blocks[0], blocks[1]))
         if not outcomes:
             self.state, self.frame.env = before_state, before_env
             self.terminated = True
             return
+        if len(outcomes) == 1:
+            # The other way ended: what the test says holds from here on.
+            self.learn(only_way)
         self.state = join([s for s, _ in outcomes])
         self.frame.env = self._join_env([e for _, e in outcomes])
 
@@ -516,11 +524,14 @@ class Translator(Expressions):
         self.loops.append(loop)
         before_env = dict(self.frame.env)
         first, last = self.settled(Runtime(a)).expr, self.settled(Runtime(b)).expr
+        # A round may come after one that changed packets.
+        self.forget()
         with self.nested() as body:
             self.suite(node.body)
             if not self.terminated:
                 loop.states.append(dict(self.state))
                 self._check_loop_state(loop, node)
+        self.forget()
         self.loops.pop()
         self.terminated = False
         self.emit(ir.Loop(node.lineno, variable, first, last, body))

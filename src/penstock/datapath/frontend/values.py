@@ -15,7 +15,7 @@ from penstock.packet.headers import Header
 from penstock.packet.integers import IntType
 
 __all__ = [
-    "BOOL", "I32", "I64", "U32", "U64", "U128", "Bits", "BoundMethod", "CursorValue", "HeaderValue", "MetaValue",
+    "BOOL", "I32", "I64", "U32", "U64", "U128", "Bits", "BoundMethod", "CursorValue", "Fact", "HeaderValue", "MetaValue",
     "NextSlot", "Owned", "PacketMethod", "PacketValue", "PlaceValue", "Port", "Runtime", "WordsValue", "is_constant",
     "widened",
 ]
@@ -44,11 +44,23 @@ class Owned(Enum):
     CONFLICT = "given away on one path only"
 
 
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """``bytes`` bytes from header ``which`` on lie within the packet in local ``packet``, at ``version`` of that packet."""
+
+    packet: int
+    which: str
+    bytes: int
+    version: int
+
+
 @dataclass(slots=True)
 class Runtime:
-    """A number that is known only when packets flow."""
+    """A number that is known only when packets flow. A truth value may tell what it says about packets' lengths."""
 
     expr: ir.Expr
+    when_true: tuple[Fact, ...] = ()
+    when_false: tuple[Fact, ...] = ()
 
     @property
     def type(self) -> IntType:

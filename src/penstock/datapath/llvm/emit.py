@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from penstock.datapath import ir
 from penstock.datapath.interpreter import MAX_PUSH_DEPTH
 from penstock.datapath.llvm.runtime import RUNTIME
+from penstock.datapath.llvm.values import values_of
 from penstock.datapath.memory import size_and_alignment
 from penstock.packet.integers import IntType
 from penstock.packet.layout import BUFFER_OFFSET, META
@@ -75,6 +76,9 @@ class _Function:
         self.external = external
         self.dead = False
         self.allocas: list[str] = []
+        #: locals that are names here, not stack slots
+        self.names: dict[int, str] = {}
+        self.values = values_of(function)
 
     def text(self) -> str:
         f = self.function
@@ -84,6 +88,10 @@ class _Function:
         allocas = self.allocas
         given = {p.number for p in f.parameters}
         for local in f.locals:
+            if local.number in self.values:
+                if local.number in given:
+                    self.names[local.number] = f"%p{local.number}"
+                continue
             kind = _type(local.type)
             allocas.append(f"  %l{local.number} = alloca {kind}")
             value = f"%p{local.number}" if local.number in given else ("null" if kind == "ptr" else "0")
@@ -128,6 +136,8 @@ class _Function:
     # Addresses
 
     def packet(self, local: ir.Local) -> str:
+        if local.number in self.values:
+            return self.names[local.number]
         return self.value(f"load ptr, ptr %l{local.number}")
 
     def packet_address(self, local: ir.Local, offset: ir.Expr) -> str:
@@ -184,6 +194,8 @@ class _Function:
         return str(e.value) if isinstance(e.type, IntType) else "null"
 
     def _x_local(self, e: ir.Local) -> str:
+        if e.number in self.values:
+            return self.names[e.number]
         return self.value(f"load {_type(e.type)}, ptr %l{e.number}")
 
     def _x_binary(self, e: ir.Binary) -> str:
@@ -352,7 +364,10 @@ class _Function:
 
     def _s_assign(self, s: ir.Assign) -> None:
         value = self.expr(s.value)
-        self.line(f"store {_type(s.local.type)} {value}, ptr %l{s.local.number}")
+        if s.local.number in self.values:
+            self.names[s.local.number] = value
+        else:
+            self.line(f"store {_type(s.local.type)} {value}, ptr %l{s.local.number}")
 
     def _s_evaluate(self, s: ir.Evaluate) -> None:
         self.expr(s.value)
