@@ -306,13 +306,24 @@ class _Function:
         address = self.address(e.address)
         if isinstance(e.length, ir.Const) and e.length.value <= _INLINE_SUM_BYTES and e.length.value % 4 == 0:
             total = "0"
-            for i in range(0, e.length.value, 4):
+            i = 0
+            while i < e.length.value:
+                bits = 64 if e.length.value - i >= 8 else 32
                 at = self.value(f"getelementptr i8, ptr {address}, i64 {i}")
-                word = self.value(f"load i32, ptr {at}, align 1, !tbaa {_DATA}")
-                total = self.value(f"add i64 {total}, {self.resize(word, 32, 64)}")
+                word = self.value(f"load i{bits}, ptr {at}, align 1, !tbaa {_DATA}")
+                if bits == 64:
+                    low = self.value(f"and i64 {word}, 4294967295")
+                    total = self.value(f"add i64 {total}, {low}")
+                    word = self.value(f"lshr i64 {word}, 32")
+                else:
+                    word = self.resize(word, 32, 64)
+                total = self.value(f"add i64 {total}, {word}")
+                i += bits // 8
             total = self.value(f"call i32 @pk_fold_swapped(i64 {total})")
         else:
             total = self.value(f"call i32 @pk_sum(ptr {address}, i32 {self.expr(e.length)})")
+        if isinstance(e.start, ir.Const) and e.start.value == 0:
+            return total
         wide = self.resize(total, 32, 64)
         start = self.resize(self.expr(e.start), 32, 64)
         return self.value(f"call i32 @pk_fold(i64 {self.value(f'add i64 {wide}, {start}')})")
@@ -404,11 +415,14 @@ class _Function:
         self.line(f"store i{bits} {value}, ptr {address}, align 1, !tbaa {tag}")
 
     def _s_writepacket(self, s: ir.WritePacket) -> None:
-        # Wide stores: narrower loads that follow are forwarded from one store, not stalled across two.
+        # Wide stores, the last one overlapping the one before: narrower loads that follow are forwarded from one store,
+        # not stalled across two.
         base = self.packet_address(s.packet, s.offset)
         at = 0
+        width = next((w for w in (32, 16, 8, 4, 2, 1) if w <= len(s.content)), 1)
         while at < len(s.content):
-            width = next(w for w in (32, 16, 8, 4, 2, 1) if w <= len(s.content) - at)
+            if at + width > len(s.content):
+                at = len(s.content) - width
             values = ", ".join(f"i8 {b}" for b in s.content[at : at + width])
             address = self.value(f"getelementptr i8, ptr {base}, i64 {at}")
             self.line(f"store <{width} x i8> <{values}>, ptr {address}, align 1, !tbaa {_DATA}")
