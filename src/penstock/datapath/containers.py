@@ -8,7 +8,7 @@ from typing import Any, cast
 from penstock.datapath.memory import Array, PacketSlot, Stateful, Struct, StructView, make_struct, size_and_alignment
 from penstock.datapath.packet import Packet, take
 from penstock.datapath.source import datapath
-from penstock.packet.integers import u32, u64
+from penstock.packet.integers import IntType, u32, u64, u128
 
 __all__ = ["NONE", "PacketRing", "Table"]
 
@@ -62,6 +62,24 @@ class PacketRing(Stateful):
         return take(self.slots[self.tail & self.mask])
 
 
+def _pack(kinds: tuple[IntType, ...]) -> tuple[tuple[tuple[tuple[int, int, int], ...], ...], ...]:
+    """How the parts of a key fill 64-bit words, in pairs of words: for each word (which, right shift, left shift)s."""
+    words: list[list[tuple[int, int, int]]] = [[]]
+    used = 0
+    for i, kind in enumerate(kinds):
+        for right in range(0, kind.bits, 64):
+            bits = min(kind.bits - right, 64)
+            if used + bits > 64:
+                words.append([])
+                used = 0
+            words[-1].append((i, right, used))
+            used += bits
+    if len(words) % 2:
+        words.append([])
+    packed = [tuple(w) for w in words]
+    return tuple((packed[i], packed[i + 1]) for i in range(0, len(packed), 2))
+
+
 class Table(Stateful):
     """A hash table from tuples of numbers to structs, for at most ``capacity`` entries.
 
@@ -69,6 +87,7 @@ class Table(Stateful):
     An entry is one piece of memory (tag, key, value), at most a cache line where that is possible.
     """
 
+    seed: u64
     entries: u32
     deleted: u32
     refused: u64
@@ -79,6 +98,7 @@ class Table(Stateful):
         self.mask = self.places - 1
         self.key_kinds = tuple(key)
         self.fields = tuple(f"k{i}" for i in range(len(key)))
+        self.words = _pack(self.key_kinds)
         fields: dict[str, Any] = {"tag": u32, **dict(zip(self.fields, key)), "value": value}
         plain = make_struct("Entry", fields)
         rounded = 1 << (plain.SIZE - 1).bit_length() if plain.SIZE <= 64 else (plain.SIZE + 63) & ~63
@@ -88,15 +108,32 @@ class Table(Stateful):
 
     @datapath
     def hash(self, key: tuple[int, ...]) -> u32:
-        """A multiplicative hash of the whole key (Knuth's and Fibonacci hashing with 64-bit mixing)."""
-        x: u64 = 0x9E3779B97F4A7C15
-        for part, kind in zip(key, self.key_kinds):
-            if kind.bits == 128:
-                x = (x ^ u64(part >> 64)) * 0xFF51AFD7ED558CCD
-                x = x ^ (x >> 32)
-            x = (x ^ u64(part)) * 0xFF51AFD7ED558CCD
-            x = x ^ (x >> 32)
-        return u32(x) | _FIRST_TAG
+        """A keyed multiplicative hash of the whole key.
+
+        Each step multiplies two 64-bit words, mixed with secrets, to 128 bits and folds these, as wyhash does (Wang Yi
+        2019); the seed differs from router to router, so that nobody can send keys that all fall together.
+        """
+        x: u64 = self.seed
+        for first, second in self.words:
+            a = self.word(key, first) ^ x ^ 0xA0761D6478BD642F
+            b = self.word(key, second) ^ 0xE7037ED1A0B428DB
+            product = u128(a) * u128(b)
+            x = u64(product) ^ u64(product >> 64)
+        return (u32(x) ^ u32(x >> 32)) | _FIRST_TAG
+
+    @datapath
+    def word(self, key: tuple[int, ...], part: tuple[tuple[int, int, int], ...]) -> u64:
+        """64 bits put together from parts of the key: (which, right shift, left shift)."""
+        value: u64 = 0
+        for which, right, left in part:
+            piece = key[which]
+            if right > 0:
+                value = value | (u64(piece >> right) << left)
+            elif left > 0:
+                value = value | (u64(piece) << left)
+            else:
+                value = value | u64(piece)
+        return value
 
     @datapath
     def matches(self, index: u32, key: tuple[int, ...]) -> bool:

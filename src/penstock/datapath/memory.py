@@ -7,6 +7,7 @@ an offset; from then on Python reads and writes the very bytes that compiled cod
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import mmap
 import sys
@@ -21,6 +22,7 @@ __all__ = ["Array", "Layout", "LayoutEntry", "Memory", "PacketSlot", "Stateful",
 T = TypeVar("T")
 CACHE_LINE_BYTES = 64
 _MAP_FIXED = 0x10
+_HUGE_PAGE_BYTES = 2 << 20
 
 
 if TYPE_CHECKING:
@@ -109,6 +111,10 @@ class Memory:
     def __init__(self, size: int):
         self.size = _align(max(size, 1), mmap.PAGESIZE)
         self._map = mmap.mmap(-1, self.size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        if self.size >= _HUGE_PAGE_BYTES:
+            # Large tables are read at random: with small pages most of the time goes into page walks. Best effort.
+            with contextlib.suppress(OSError):
+                self._map.madvise(mmap.MADV_HUGEPAGE)
         self._anchor = ctypes.c_char.from_buffer(self._map)
         self.address = ctypes.addressof(self._anchor)
         self.view = memoryview(self._map)

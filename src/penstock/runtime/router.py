@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from penstock.datapath.clock import SIMULATED_START_NS, Clock, Random
+from penstock.datapath.containers import Table
 from penstock.datapath.host import HostRing
 from penstock.datapath.memory import Array, Layout, Memory, Stateful, attach, lay_out
 from penstock.datapath.pool import PacketPool
@@ -218,6 +219,8 @@ class Router:
             self.clock.simulated = True
             self.clock.time = self._simulated_start_ns or SIMULATED_START_NS
         self.random.state = self._seed or int.from_bytes(os.urandom(8), "little") | 1
+        for _, root in self.roots:
+            self._seed_tables(root)
         self.clock.synchronise()
         for element in self.elements:
             element.add_handlers()
@@ -227,6 +230,13 @@ class Router:
                 task.reschedule()
         for element in self.elements:
             element.started()
+
+    def _seed_tables(self, root: Stateful) -> None:
+        for _, inner in root.state_objects():
+            if isinstance(inner, Table):
+                inner.seed = self._seed or int.from_bytes(os.urandom(8), "little")
+            elif isinstance(inner, Stateful):
+                self._seed_tables(inner)
 
     def _give_program(self, root: Stateful) -> None:
         root.program = self.program  # type: ignore[attr-defined]

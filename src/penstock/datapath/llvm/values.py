@@ -71,7 +71,8 @@ def values_of(function: ir.Function) -> frozenset[int]:
                 case ir.Scope():
                     walk(s.body)
                 case _:
-                    read([getattr(s, name) for name in _operand_names(type(s))])
+                    kind: Any = type(s)
+                    read([getattr(s, name) for name in _operand_names(kind)])
         visible.difference_update(mine)
 
     walk(function.body)
