@@ -25,6 +25,7 @@ _INLINE_SUM_BYTES = 64
 _OPERATIONS = {"add": "add", "sub": "sub", "mul": "mul", "and": "and", "or": "or", "xor": "xor", "shl": "shl"}
 _CALL = re.compile(r" call [^\n(]*@(\w+)\(")
 _DEFINITION = re.compile(r"define internal \w+ @(\w+)\(")
+_FEW_CALLS, _SMALL_LINES = 3, 120
 _ROOT, _DATA, _META, _STATE = "!0", "!2", "!4", "!6"
 
 
@@ -577,7 +578,7 @@ class _Function:
 
 
 def _inline_single_calls(bodies: list[str]) -> list[str]:
-    """Mark functions with one caller as always inlined.
+    """Mark functions with one caller, and short ones with a few, as always inlined.
 
     The inliner would come to the same result from the leaves up, and simplify a chain of n elements n times on its
     way: compiling a chain of 20 took more than twice as long.
@@ -591,8 +592,9 @@ def _inline_single_calls(bodies: list[str]) -> list[str]:
         head, brace, rest = body.partition(" #0 {")
         name = _DEFINITION.match(head)
         recursive = name is not None and f"@{name[1]}(" in rest
-        once = name is not None and calls.get(name[1]) == 1 and not recursive
-        marked.append(head + (" #2 {" if once else brace) + rest)
+        uses = calls.get(name[1], 0) if name is not None else 0
+        inlined = not recursive and (uses == 1 or (uses <= _FEW_CALLS and rest.count("\n") < _SMALL_LINES))
+        marked.append(head + (" #2 {" if inlined and name is not None else brace) + rest)
     return marked
 
 

@@ -130,13 +130,12 @@ class IPFragmenter(Element):
             return
         length = p.ip.length
         header_bytes = p.ip.header_length * 4
-        if length <= self.mtu and p.length <= self.mtu:
-            self.output(0).push(p)
-        elif header_bytes < 20 or length > p.length or length <= header_bytes:
+        if length > p.length or header_bytes < 20 or length <= header_bytes:
             self.drops += 1
             p.kill()
         elif length <= self.mtu:
-            p.take(p.length - length)
+            if p.length > length:
+                p.take(p.length - length)
             self.output(0).push(p)
         elif self.honor_df and (p.ip.fragment & 0x4000) != 0:
             self.drops += 1
