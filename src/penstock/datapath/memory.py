@@ -286,8 +286,13 @@ class Stateful:
     def state_objects(self) -> Iterator[tuple[str, Array[Any] | Stateful]]:
         """Arrays and nested Stateful objects among the attributes, in the order they were set."""
         for name, value in vars(self).items():
-            for suffix, item in _members(value):
-                yield name + suffix, item
+            if type(value) not in _PLAIN:
+                for suffix, item in _members(value):
+                    yield name + suffix, item
+
+
+#: the types of most attributes, which own no state
+_PLAIN = frozenset({int, bool, str, float, bytes, type(None), dict})
 
 
 def _members(value: Any) -> Iterator[tuple[str, Any]]:

@@ -63,6 +63,16 @@ class Driver(Stateful):
         self.current = NOBODY
         self.next_expiry = NEVER
 
+    def begin(self) -> None:
+        """Schedule the tasks that are active at the start, in their order."""
+        place = self.n_tasks
+        for task in self.tasks:
+            if task.active_at_start:
+                self.scheduled[task.index] = 1
+                self.following[place], self.preceding[task.index] = task.index, place
+                place = task.index
+        self.following[place], self.preceding[self.n_tasks] = self.n_tasks, place
+
     # Tasks
 
     @datapath(inline=False)

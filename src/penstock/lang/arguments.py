@@ -7,6 +7,7 @@ takes what is left. The annotation is the type: ``int``, ``bool``, ``float``, ``
 
 from __future__ import annotations
 
+import functools
 import inspect
 import ipaddress
 import re
@@ -291,7 +292,9 @@ class Parameter:
     default: Any
 
 
+@functools.cache
 def parameters_of(configure: Callable[..., Any]) -> list[Parameter]:
+    """What a class's ``configure`` takes, in the order of its signature."""
     result: list[Parameter] = []
     hints = typing.get_type_hints(configure, include_extras=True)
     for name, p in inspect.signature(configure).parameters.items():
@@ -325,6 +328,11 @@ def _value(argument: str, parameter: Parameter, context: ArgumentContext) -> Any
     return parameter.kind.parse(unquote(words[0]), context)
 
 
+@functools.cache
+def _names_of(configure: Callable[..., Any]) -> list[str]:
+    return [n for n in inspect.signature(configure).parameters if n != "self"]
+
+
 def assign_arguments(
     configure: Callable[..., Any], text: str, context: ArgumentContext
 ) -> tuple[list[Any], dict[str, Any], list[str]]:
@@ -334,7 +342,7 @@ def assign_arguments(
     positional parameter takes an argument that merely looks like a keyword.
     """
     parameters = parameters_of(configure)
-    names = [n for n in inspect.signature(configure).parameters if n != "self"]
+    names = _names_of(configure)
     by_keyword = {p.keyword: i for i, p in enumerate(parameters) if not p.rest}
     raw: dict[int, str] = {}
     loose: list[str] = []

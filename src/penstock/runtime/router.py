@@ -225,9 +225,7 @@ class Router:
         for element in self.elements:
             element.add_handlers()
         self.handlers = Handlers(self)
-        for task in self.driver.tasks:
-            if task.active_at_start:
-                task.reschedule()
+        self.driver.begin()
         for element in self.elements:
             element.started()
 
