@@ -11,12 +11,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from table import median_of, show
-
 from penstock import Router
 from penstock.elements import catalog
 from penstock.lang.load import flatten
 from penstock.runtime.image import ImageCache
+from table import median_of, show
 
 TWENTY = """
 MemSource(LIMIT 1, STOP true) -> Strip(14) -> CheckIPHeader -> Counter

@@ -20,7 +20,7 @@ from penstock.packet.layout import DEFAULT_HEADROOM
 if TYPE_CHECKING:
     from penstock.runtime.router import Router
 
-__all__ = ["ConfigureError", "Element", "Handler", "HandlerError"]
+__all__ = ["ConfigureError", "Element", "Handler", "HandlerError", "HandlerLookupError", "text_of"]
 
 
 class ConfigureError(ValueError):
@@ -29,6 +29,23 @@ class ConfigureError(ValueError):
 
 class HandlerError(ValueError):
     """A handler refuses what it was given."""
+
+
+class HandlerLookupError(LookupError):
+    """No such element or handler, or not readable or writable. ``kind``: element, handler, read, write."""
+
+    def __init__(self, kind: str, message: str):
+        self.kind = kind
+        super().__init__(message)
+
+
+def text_of(value: Any) -> str:
+    """A handler's value as Click prints it."""
+    if value is True or value is False:
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:.12g}"
+    return str(value)
 
 
 @dataclass(slots=True)

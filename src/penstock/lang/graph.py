@@ -113,7 +113,9 @@ def to_svg(configuration: Configuration, rules: Callable[[str], PortRules]) -> s
         max(max(len(t) for t in lines) * _CHAR_WIDTH + 2 * _PAD, (max(len(ports.inputs[i]), len(ports.outputs[i])) + 1) * 2 * _PORT)
         for i, lines in enumerate(labels)
     ]
-    heights = [len(lines) * _LINE_HEIGHT + _PAD for lines in labels]
+    # Ports stand above and below the text.
+    heights = [len(lines) * _LINE_HEIGHT + _PAD + _PORT * (bool(ports.inputs[i]) + bool(ports.outputs[i]))
+               for i, lines in enumerate(labels)]
     row_widths = [sum(widths[e] for e in row) + _COLUMN_GAP * max(len(row) - 1, 0) for row in rows]
     total = max(row_widths, default=0) + 2 * _MARGIN
     corner: dict[int, tuple[float, float]] = {}
@@ -147,9 +149,10 @@ def to_svg(configuration: Configuration, rules: Callable[[str], PortRules]) -> s
         title = escape(f"{use.name} :: {use.class_name}({use.arguments})  {use.at}")
         out.append(f'<g><title>{title}</title><rect x="{x:.1f}" y="{top:.1f}" width="{widths[i]:.1f}" height="{heights[i]}" '
                    'rx="3" fill="#f4f6fa" stroke="#223"/>')
+        first_line = 18 + (_PORT if ports.inputs[i] else 0)
         for k, line in enumerate(labels[i]):
             style = 'font-weight="bold"' if k == 0 else 'fill="#555" font-size="11"'
-            out.append(f'<text x="{x + widths[i] / 2:.1f}" y="{top + 18 + k * _LINE_HEIGHT:.1f}" text-anchor="middle" '
+            out.append(f'<text x="{x + widths[i] / 2:.1f}" y="{top + first_line + k * _LINE_HEIGHT:.1f}" text-anchor="middle" '
                        f'{style}>{escape(line)}</text>')
         agnostic = rules(use.class_name).processing.partition("/")
         for output, codes in ((False, ports.inputs[i]), (True, ports.outputs[i])):

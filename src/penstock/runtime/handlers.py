@@ -8,32 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from penstock import __version__
 from penstock.elements import catalog
-from penstock.elements.element import Element, Handler, HandlerError
+from penstock.elements.element import Element, Handler, HandlerError, HandlerLookupError, text_of
 from penstock.lang.source import ConfigurationError
 
 if TYPE_CHECKING:
     from penstock.runtime.router import Router
 
-__all__ = ["HandlerLookupError", "Handlers", "text_of"]
+__all__ = ["Handlers"]
 
 _PORT_WORDS = {"h": "push", "l": "pull"}
-
-
-class HandlerLookupError(LookupError):
-    """No such element or handler, or not readable or writable. ``kind``: element, handler, read, write."""
-
-    def __init__(self, kind: str, message: str):
-        self.kind = kind
-        super().__init__(message)
-
-
-def text_of(value: Any) -> str:
-    """A handler's value as Click prints it."""
-    if value is True or value is False:
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return f"{value:.12g}"
-    return str(value)
 
 
 def _reader(read: Callable[[], object]) -> Callable[[str], object]:

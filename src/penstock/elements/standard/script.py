@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from penstock.elements import ConfigureError, Element, HandlerError
+from penstock.elements.element import HandlerLookupError, text_of
 from penstock.elements.script_functions import FUNCTIONS, ScriptError, truth
 from penstock.lang.arguments import ArgumentError, Raw, parse_int, parse_seconds
 from penstock.lang.text import expand_variables, split_words, unquote
-from penstock.runtime.handlers import HandlerLookupError, text_of
 
 __all__ = ["DriverManager", "Script"]
 

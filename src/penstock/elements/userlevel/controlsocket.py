@@ -9,10 +9,10 @@ import socket
 from dataclasses import dataclass, field
 
 from penstock.elements import ConfigureError, Element, HandlerError
+from penstock.elements.element import HandlerLookupError, text_of
 from penstock.lang.arguments import ArgumentError, Raw, parse_bool, parse_int
 from penstock.lang.elaborate import split_keyword
 from penstock.lang.text import split_words, unquote
-from penstock.runtime.handlers import HandlerLookupError, text_of
 
 __all__ = ["ControlSocket"]
 
