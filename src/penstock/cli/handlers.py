@@ -11,6 +11,9 @@ from penstock.cli.configuration import add_configuration, load, report
 __all__ = ["ControlClient", "add_arguments", "main"]
 
 
+_TIMEOUT_S = 10
+
+
 def add_arguments(name: str, parser: argparse.ArgumentParser) -> None:
     add_configuration(parser)
     parser.add_argument("-c", "--connect", metavar="ADDRESS", help="a running router: HOST:PORT, PORT, or a Unix socket's path")
@@ -24,10 +27,11 @@ class ControlClient:
     def __init__(self, address: str):
         if "/" in address:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self._socket.settimeout(_TIMEOUT_S)
             self._socket.connect(address)
         else:
             host, _, port = address.rpartition(":")
-            self._socket = socket.create_connection((host or "127.0.0.1", int(port)), timeout=10)
+            self._socket = socket.create_connection((host or "127.0.0.1", int(port)), timeout=_TIMEOUT_S)
         self._file = self._socket.makefile("rb")
         if not self._line().startswith("Click::ControlSocket/"):
             raise ConnectionError("that is not a ControlSocket")

@@ -103,10 +103,13 @@ class PacketPool(Stateful):
 
     @datapath(inline=False)
     def shift_back(self, p: Packet, need: u32) -> None:
-        """Make headroom for ``need`` bytes by moving the data towards the end of the buffer."""
+        """Make headroom for ``need`` bytes by moving the data towards the end of the buffer, if there is room there."""
+        if need > self.stride:
+            return
         shift = need - p.headroom
         n = p.length
-        assert need <= self.stride
+        if shift > p.tailroom:
+            return
         p.put(shift)
         p.data.copy(shift, p.data, 0, n)
         p.pull(shift)

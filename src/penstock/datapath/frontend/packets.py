@@ -245,7 +245,10 @@ class PacketOperations(Builder):
                 # Out of headroom: shift_back moves the content towards the end of the buffer.
                 with self.nested() as more:
                     self.call_datapath(self.pool, type(self.pool).shift_back, [receiver, Runtime(amount)])
-                self.emit(ir.If(self.line, ir.Compare(BOOL, "gt", amount, room), more, []))
+                # What a function that is not inlined could not do is seen here.
+                with self.nested() as fail:
+                    self.check(ir.Compare(BOOL, "le", amount, room), "no room left in the buffer")
+                self.emit(ir.If(self.line, ir.Compare(BOOL, "gt", amount, room), more + fail, []))
                 set_meta("data", ir.Binary(U32, "sub", self.meta(packet, "data"), amount))
                 set_meta("length", ir.Binary(U32, "add", self.meta(packet, "length"), amount))
                 return None

@@ -175,6 +175,16 @@ class Translator(Expressions):
             return None
         self.terminated = False
         self.state = join(frame.exits)
+        for packet in _packets(tuple(args)):
+            if self.state.get(packet.local.number) is Owned.CONFLICT and packet.local.number in before:
+                self.frames.append(frame)
+                self.line = source_line(function.tree.lineno, function.file)
+                problem = self.error(
+                    f"'{packet.local.name}' is neither passed on, stored nor killed on some path through {function.name}()",
+                    f"call {packet.local.name}.kill(), push it to an output, or return it, on every path",
+                )
+                self.frames.pop()
+                raise problem
         result = frame.result
         kept = {v.local.number for v in _packets(result)}
         for number, state in list(self.state.items()):
@@ -249,6 +259,8 @@ class Translator(Expressions):
             value = self.value(node.value)
         if self.terminated:
             return
+        for packet in _packets(value):
+            self.use(packet, maybe=True)
         frame = self.frame
         if not frame.returned and self.block is frame.top_block and not self.loops:
             if isinstance(value, Runtime):

@@ -189,7 +189,9 @@ class ControlSocket(Element):
         return connection
 
     def _watch(self, connection: _Connection) -> None:
-        self.router.calls.readers[connection.socket.fileno()] = lambda: self._readable(connection)
+        # The other side may have gone before it read the banner.
+        if connection.socket.fileno() >= 0:
+            self.router.calls.readers[connection.socket.fileno()] = lambda: self._readable(connection)
 
     def _close(self, connection: _Connection) -> None:
         descriptor = connection.socket.fileno()
