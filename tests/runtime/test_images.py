@@ -59,6 +59,19 @@ def test_other_constants_have_other_keys(other: str, tmp_path: Path) -> None:
     assert not again.image_from_cache
 
 
+def test_what_packet_code_does_not_see_is_not_in_the_key(tmp_path: Path) -> None:
+    cache = ImageCache(tmp_path / "images")
+    text = f"InfiniteSource(LIMIT 3, STOP true) -> Print(a) -> ToDump({tmp_path}/a.pcap)"
+
+    def from_cache(configuration: str) -> bool:
+        with build(configuration, cache) as router:
+            return router.image_from_cache
+
+    assert not from_cache(text)
+    assert from_cache(text.replace("a.pcap", "b.pcap").replace("Print(a)", "Print(b)"))
+    assert not from_cache(text.replace("Print(a)", "Print(a, 10)"))
+
+
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty", "foreign", "writable", "other key"])
 def test_damaged_entries_are_built_again(damage: str, tmp_path: Path) -> None:
     cache = ImageCache(tmp_path)

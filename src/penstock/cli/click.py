@@ -210,7 +210,7 @@ def _library_path(request: _Request) -> tuple[Path, ...]:
 def _run(request: _Request) -> int:
     from penstock.elements import catalog
     from penstock.lang.load import flatten, read_configuration
-    from penstock.lang.source import ConfigurationError, Diagnostics, Landmark
+    from penstock.lang.source import ConfigurationError, Diagnostics
     from penstock.runtime.driver import wake_on_signals
     from penstock.runtime.image import ImageCache
     from penstock.runtime.router import Router
@@ -234,8 +234,9 @@ def _run(request: _Request) -> int:
         report()
         return 1
     if not flat.elements:
-        diagnostics.warning("configuration has no elements, exiting", Landmark(shown))
         report()
+        if request.warnings:
+            print(f"warning: {shown}: configuration has no elements, exiting", file=sys.stderr)
         return 0
     if request.affinity is not None:
         os.sched_setaffinity(0, {request.affinity})

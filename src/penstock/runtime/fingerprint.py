@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from penstock.datapath.memory import Array, Stateful, Struct
-from penstock.datapath.source import DatapathFunction
+from penstock.datapath.source import NAMES_IN_PACKET_CODE, DatapathFunction
 from penstock.packet.integers import IntType
 
 __all__ = ["fingerprint"]
@@ -93,6 +93,8 @@ def _canonical(value: Any, out: list[str], depth: int = 0) -> None:
         out.append(f"opaque{type(value).__qualname__}")
 
 
+#: attributes that say how the code is put together
+_GRAPH = {"index", "class_name", "ninputs", "noutputs", "input_peers", "output_peers", "input_codes", "output_codes"}
 #: attributes that the router set and that say nothing the graph does not say
 _PLUMBING = {"router", "handlers", "at", "program", "_memory", "_initial", "_offsets", "name"}
 
@@ -107,7 +109,8 @@ def fingerprint(roots: list[tuple[str, Stateful]], memory_bytes: int, options: s
             out.append(_source_digest(cls.__module__))
         out.append(str(sorted(root._offsets.items())))
         for name, value in sorted(vars(root).items()):
-            if name not in _PLUMBING:
+            # What no packet code mentions, such as a file's name, makes no difference to the image.
+            if name not in _PLUMBING and (name in NAMES_IN_PACKET_CODE or name in _GRAPH):
                 out.append(name)
                 _canonical(value, out)
     return hashlib.sha256("\n".join(out).encode("utf-8", "surrogateescape")).hexdigest()
