@@ -60,3 +60,10 @@ def test_links_lead_somewhere() -> None:
 def test_own_element_is_short() -> None:
     block = next(b for _, options, b in _BLOCK.findall((ROOT / "docs/own-element.md").read_text()) if "file=" in options)
     assert len(block.splitlines()) < 40
+
+
+def test_readme_counts_the_elements_right() -> None:
+    from penstock.elements import catalog
+
+    known = [n for n in catalog.class_names() if (cls := catalog.find(n)) is not None and cls.__module__.startswith("penstock.")]
+    assert f"{len(known)} element classes" in (ROOT / "README.md").read_text()

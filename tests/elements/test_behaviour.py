@@ -14,7 +14,7 @@ from penstock.runtime.image import ImageCache
 from penstock.runtime.router import Router
 from tests.conftest import CAPTURES
 from tests.harness import Outcome, run_packets, run_until_quiet
-from tests.traffic import Sent, arp, checksum, ether, icmp, ipv4, mixture, tcp, udp
+from tests.traffic import Sent, arp, checksum, ether, icmp, ipv4, tcp, udp
 
 
 def ip(data: bytes) -> Sent:
@@ -101,8 +101,8 @@ def test_exhausted_ports_are_counted_and_full_tables_make_room_after_the_guarant
 # Fragments
 
 
-@settings(max_examples=25)
-@given(st.integers(0, 4000), st.integers(68, 1500), st.integers(0, 2**32), st.sampled_from([b"", bytes([1, 1, 131, 3]), bytes([7, 7, 4, 0, 0, 0, 0])]))
+@settings(max_examples=15)
+@given(st.integers(0, 2500), st.integers(68, 1500), st.integers(0, 2**32), st.sampled_from([b"", bytes([1, 1, 131, 3]), bytes([7, 7, 4, 0, 0, 0, 0])]))
 def test_fragments_in_any_order_give_the_packet_again(size: int, mtu: int, seed: int, options: bytes) -> None:
     r = random.Random(seed)
     whole = udp(7, 8, r.randbytes(size), options=options)
@@ -278,7 +278,7 @@ def test_summary_dump_reads_back_what_it_wrote(tmp_path: Path) -> None:
 
 
 def test_capture_windows_and_samples(tmp_path: Path) -> None:
-    text = "feed :: Feed -> ToDump({0}/all.pcap, SNAPLEN 0, ENCAP IP)".format(tmp_path)
+    text = f"feed :: Feed -> ToDump({tmp_path}/all.pcap, SNAPLEN 0, ENCAP IP)"
     run_packets(text, [Sent(udp(1, 2), None, 0, 20, 10**18 + i * 10**9) for i in range(20)])
 
     def count(arguments: str) -> int:

@@ -193,3 +193,11 @@ def test_errors_of_every_kind_are_reported_in_one_run() -> None:
     text = str(caught.value)
     for words in ("Queue@2 :: Queue", "Strip@5 :: Strip", "IPFilter@8 :: IPFilter", "unknown word 'zzz'"):
         assert words in text
+
+
+def test_interface_names_stand_for_their_addresses() -> None:
+    text = "InfiniteSource(LIMIT 1, STOP true) -> UDPIPEncap(lo:ip, 1, lo, 2) -> Discard; ARPResponder(lo:ip lo:eth); Idle -> Discard"
+    with Router.from_text(text.replace("ARPResponder(lo:ip lo:eth); Idle", "Idle -> ARPResponder(lo:ip lo:eth)")) as router:
+        assert router.read("UDPIPEncap@2.src") == "127.0.0.1"
+    with pytest.raises(ConfigurationError, match="invalid IP address"):
+        Router.from_text("Idle -> UDPIPEncap(nosuchdev:ip, 1, 1.0.0.1, 2) -> Discard")

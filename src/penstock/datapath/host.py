@@ -139,6 +139,7 @@ class HostRing(Stateful):
 #: total, length, timestamp, caplen, packet type, header positions (biased, 0: not set): mac, network, transport
 _IN_HEADER = struct.Struct("<IIQIIIII")
 _BIAS = 0x10000
+_COUNT = struct.Struct("<Q")
 #: in the packet type: 48 bytes of annotations stand before the data
 _ANNOTATED = 0x8000_0000
 
@@ -154,6 +155,9 @@ class HostSource(Stateful):
         self.size = size_bytes
         self.header_bytes = _IN_HEADER.size
         self.words = Array(u32, size_bytes // 4)
+        # Python's own copies: reading state through its descriptors costs more than everything else here.
+        self._written_here = self._read_seen = 0
+        self._view: memoryview | None = None
 
     # Python's side
 
@@ -163,12 +167,16 @@ class HostSource(Stateful):
         """Write one packet; False where there is no room now. ``length`` is that on the wire, where more than ``data``."""
         content = annotations + data if annotations else data
         need = (_IN_HEADER.size + len(content) + 7) & ~7
-        written, read = self.written, self.read
+        written = self._written_here
         at = written & (self.size - 1)
         skip = self.size - at if at + need > self.size else 0
-        if written - read + skip + need > self.size:
-            return False
-        view = self.words.view()
+        if written - self._read_seen + skip + need > self.size:
+            self._read_seen = self.read
+            if written - self._read_seen + skip + need > self.size:
+                return False
+        view = self._view
+        if view is None:
+            view = self._view = self.words.view()
         if skip:
             view[at : at + 4] = _SKIP.to_bytes(4, "little")
             at = 0
@@ -177,7 +185,9 @@ class HostSource(Stateful):
             packet_type | (_ANNOTATED if annotations else 0), *(0 if v is None else v + _BIAS for v in (mac, network, transport)),
         )
         view[at + _IN_HEADER.size : at + _IN_HEADER.size + len(content)] = content
-        self.written = written + skip + need
+        self._written_here = written + skip + need
+        assert self._memory is not None
+        _COUNT.pack_into(self._memory.view, self._offsets["written"], self._written_here)
         return True
 
     @property

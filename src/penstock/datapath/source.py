@@ -8,7 +8,7 @@ import linecache
 from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
-__all__ = ["NAMES_IN_PACKET_CODE", "DatapathError", "DatapathFunction", "SourceLine", "datapath", "source_line"]
+__all__ = ["NAMES_BY_MODULE", "DatapathError", "DatapathFunction", "SourceLine", "datapath", "source_line"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -56,8 +56,8 @@ class SourceLine(int):
 source_line = functools.lru_cache(maxsize=None)(SourceLine)
 
 
-#: every attribute that some packet code mentions: only these can be constants of an image
-NAMES_IN_PACKET_CODE: set[str] = set()
+#: the attributes that each module's packet code mentions: only these can be constants of an image
+NAMES_BY_MODULE: dict[str, set[str]] = {}
 
 
 class DatapathFunction(Generic[P, R]):
@@ -69,7 +69,7 @@ class DatapathFunction(Generic[P, R]):
         self.name = function.__name__
         self.file = function.__code__.co_filename
         self.first_line = function.__code__.co_firstlineno
-        NAMES_IN_PACKET_CODE.update(function.__code__.co_names)
+        NAMES_BY_MODULE.setdefault(function.__module__, set()).update(function.__code__.co_names)
         functools.update_wrapper(self, function)
 
     @functools.cached_property

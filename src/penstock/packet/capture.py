@@ -122,13 +122,11 @@ class CaptureReader:
 
     def _pcap_packets(self) -> Iterator[CapturePacket]:
         assert self.link_type is not None
-        head = struct.Struct(self._order + "III")
-        first_word = struct.Struct(self._order + "I")
+        head = struct.Struct(self._order + "IIII").unpack
         link, unit = self.link_type, self._unit_ns
         while (start := self._at_end()) is not None:
             where = self.position - 4
-            (seconds,) = first_word.unpack(start)
-            fraction, captured, length = head.unpack(self._read(12))
+            seconds, fraction, captured, length = head(start + self._read(12))
             if self._extra_bytes:
                 self._read(self._extra_bytes)
             if captured > _MAX_PACKET_BYTES:

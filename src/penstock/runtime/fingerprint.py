@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from penstock.datapath.memory import Array, Stateful, Struct
-from penstock.datapath.source import NAMES_IN_PACKET_CODE, DatapathFunction
+from penstock.datapath.source import NAMES_BY_MODULE, DatapathFunction
 from penstock.packet.integers import IntType
 
 __all__ = ["fingerprint"]
@@ -80,7 +80,7 @@ def _canonical(value: Any, out: list[str], depth: int = 0) -> None:
         out.append(f"state{type(value).__qualname__}{getattr(value, 'index', '')}{offsets}")
         if not value.is_root:
             for name, item in vars(value).items():
-                if name not in ("_memory", "_initial", "_offsets"):
+                if not name.startswith("_"):
                     out.append(name)
                     _canonical(item, out, depth + 1)
     elif dataclasses.is_dataclass(value):
@@ -93,6 +93,32 @@ def _canonical(value: Any, out: list[str], depth: int = 0) -> None:
         out.append(f"opaque{type(value).__qualname__}")
 
 
+@functools.cache
+def _modules_behind(module: str) -> frozenset[str]:
+    """The module, and those whose packet code it uses."""
+    found = {module}
+    for value in vars(sys.modules[module]).values():
+        if isinstance(value, DatapathFunction) and value.function.__module__ not in found:
+            found |= _modules_behind(value.function.__module__)
+    return frozenset(found)
+
+
+def _names_in_packet_code(roots: list[tuple[str, Stateful]]) -> set[str]:
+    """Every attribute that the packet code of these objects can mention; nothing else that happens to be loaded counts."""
+    classes: set[type] = set()
+
+    def look(item: Stateful) -> None:
+        classes.update(type(item).__mro__)
+        for _, inner in item.state_objects():
+            if isinstance(inner, Stateful):
+                look(inner)
+
+    for _, root in roots:
+        look(root)
+    modules = {m for cls in classes if cls.__module__ in NAMES_BY_MODULE for m in _modules_behind(cls.__module__)}
+    return set().union(*(NAMES_BY_MODULE[m] for m in modules if m in NAMES_BY_MODULE))
+
+
 #: attributes that say how the code is put together
 _GRAPH = {"index", "class_name", "ninputs", "noutputs", "input_peers", "output_peers", "input_codes", "output_codes"}
 #: attributes that the router set and that say nothing the graph does not say
@@ -102,6 +128,7 @@ _PLUMBING = {"router", "handlers", "at", "program", "_memory", "_initial", "_off
 def fingerprint(roots: list[tuple[str, Stateful]], memory_bytes: int, options: str) -> str:
     """The digest of a laid-out configuration."""
     out: list[str] = [_package_digest(), _cpu_digest(), str(memory_bytes), options]
+    names = _names_in_packet_code(roots)
     for _, root in roots:
         cls = type(root)
         out.append(f"{cls.__module__}.{cls.__qualname__}")
@@ -110,7 +137,7 @@ def fingerprint(roots: list[tuple[str, Stateful]], memory_bytes: int, options: s
         out.append(str(sorted(root._offsets.items())))
         for name, value in sorted(vars(root).items()):
             # What no packet code mentions, such as a file's name, makes no difference to the image.
-            if name not in _PLUMBING and (name in NAMES_IN_PACKET_CODE or name in _GRAPH):
+            if name not in _PLUMBING and (name in names or name in _GRAPH):
                 out.append(name)
                 _canonical(value, out)
     return hashlib.sha256("\n".join(out).encode("utf-8", "surrogateescape")).hexdigest()

@@ -25,6 +25,7 @@ from penstock.lang.load import flatten
 from penstock.lang.ports import resolve_ports
 from penstock.lang.source import Diagnostics, Landmark, quote
 from penstock.packet.layout import ANNOTATIONS, DEFAULT_HEADROOM
+from penstock.runtime.addresses import NamedAddresses
 from penstock.runtime.driver import HostCalls, drive
 from penstock.runtime.fingerprint import fingerprint
 from penstock.runtime.handlers import Handlers
@@ -79,7 +80,7 @@ class Router:
         self.random = Random()
         self.driver = Driver(self.clock)
         self.host = HostRing()
-        self.context = ArgumentContext({}, dict(ANNOTATIONS))
+        self.context = ArgumentContext(NamedAddresses(), dict(ANNOTATIONS))
         self.elements: list[Element] = []
         self.by_name: dict[str, Element] = {}
         self.memory: Memory | None = None

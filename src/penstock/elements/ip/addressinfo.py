@@ -13,7 +13,7 @@ class AddressInfo(Element):
     """Name IPv4, IPv6 and Ethernet addresses. Other elements may then use the name for an address of that kind.
 
     A name has one address of each kind at most. An IPv4 prefix gives the name an address and a network. ``name:ip``,
-    ``name:ip6``, ``name:ipnet`` and ``name:eth`` ask for one kind.
+    ``name:ip6``, ``name:ipnet`` and ``name:eth`` ask for one kind. The names of this machine's interfaces are known without AddressInfo.
 
     Arguments:
         NAME ADDRESS [ADDRESS...], ...: names and their addresses.

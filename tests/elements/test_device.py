@@ -1,0 +1,103 @@
+"""FromDevice and ToDevice with the kernel's own stack as the peer, in a namespace of the test's own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from penstock.lang.source import ConfigurationError
+from penstock.runtime.router import Router
+from tests.conftest import needs_root
+
+pytestmark = [
+    needs_root(),
+    pytest.mark.skipif(shutil.which("ip") is None or shutil.which("ping") is None, reason="needs ip and ping (iproute2, iputils-ping)"),
+]
+HOST = f"pk{os.getpid() % 100000}"
+LINK = f"pkv{os.getpid() % 100000}"
+ANSWER = """
+FromDevice({dev}{how}) -> c :: Classifier(12/0806 20/0001, 12/0800, -);
+c[0] -> ARPResponder(10.99.0.1 02:00:00:00:00:01) -> q :: Queue -> t :: ToDevice({dev}{how});
+c[1] -> Strip(14) -> CheckIPHeader -> ICMPPingResponder -> Unstrip(14) -> EtherMirror -> q;
+c[2] -> Discard;
+"""
+
+
+def sh(command: str) -> str:
+    return subprocess.run(command, shell=True, check=True, capture_output=True, text=True, timeout=30).stdout
+
+
+@contextmanager
+def running(text: str) -> Iterator[Router]:
+    router = Router.from_text(text)
+    done = threading.Event()
+    thread = threading.Thread(target=lambda: router.run(until=done.is_set))
+    thread.start()
+    try:
+        yield router
+    finally:
+        done.set()
+        thread.join(10)
+        router.close()
+
+
+@pytest.fixture
+def link() -> Iterator[str]:
+    """One end of a veth pair; the other is 10.99.0.2 in a namespace."""
+    sh(f"ip netns add {HOST}")
+    try:
+        sh(f"ip link add {LINK} type veth peer name eth0 netns {HOST}")
+        sh(f"ip link set {LINK} up && ip -n {HOST} link set eth0 up && ip -n {HOST} addr add 10.99.0.2/24 dev eth0")
+        yield LINK
+    finally:
+        subprocess.run(f"ip link del {LINK}", shell=True, capture_output=True)
+        sh(f"ip netns del {HOST}")
+
+
+def test_ping_of_the_kernel_is_answered(link: str) -> None:
+    with running(ANSWER.format(dev=link, how="")) as router:
+        out = sh(f"ip netns exec {HOST} ping -c 5 -i 0.05 -W 2 10.99.0.1")
+        assert " 5 received" in out
+        big = sh(f"ip netns exec {HOST} ping -c 3 -i 0.05 -s 1400 -W 2 10.99.0.1")
+        assert " 3 received" in big
+        assert int(router.read("t.count")) >= 9
+        assert router.read("FromDevice@1.kernel_drops") == "0"
+    assert LINK in sh("ip -o link")
+
+
+def test_tap_interface_answers_and_goes_away(link: str) -> None:
+    tap = f"pkt{os.getpid() % 100000}"
+    try:
+        with running(ANSWER.format(dev=tap, how=", METHOD TAP")):
+            sh(f"ip link set {tap} netns {HOST} && ip -n {HOST} addr flush dev eth0 && ip -n {HOST} addr add 10.99.0.2/24 dev {tap} "
+               f"&& ip -n {HOST} link set {tap} up")
+            assert " 3 received" in sh(f"ip netns exec {HOST} ping -c 3 -i 0.05 -W 2 10.99.0.1")
+    except ConfigurationError as error:
+        pytest.skip(f"no TAP interfaces here: {error}")
+    assert tap not in sh(f"ip -n {HOST} -o link")
+
+
+def test_frames_are_sent_as_they_are_and_long_ones_dropped(link: str) -> None:
+    text = (f"FromDevice({link}, OUTBOUND true) -> d :: Counter -> Discard; InfiniteSource(LENGTH 1500, LIMIT 2000) -> Queue(50) "
+            f"-> t :: ToDevice({link}); InfiniteSource(LENGTH 3000, LIMIT 3) -> Queue -> u :: ToDevice({link})")
+    before = int(sh(f"cat /sys/class/net/{link}/statistics/tx_packets"))
+    with running(text) as router:
+        for _ in range(200):
+            if int(router.read("t.count")) >= 2000:
+                break
+            threading.Event().wait(0.02)
+        threading.Event().wait(0.2)
+        assert router.read("t.count") == "2000"
+        assert (router.read("u.count"), router.read("u.drops")) == ("0", "3")
+    assert int(sh(f"cat /sys/class/net/{link}/statistics/tx_packets")) - before >= 2000
+
+
+def test_missing_interface_is_named_with_those_there_are() -> None:
+    with pytest.raises(ConfigurationError, match="nosuchdev: no such interface"):
+        Router.from_text("FromDevice(nosuchdev) -> Discard")
