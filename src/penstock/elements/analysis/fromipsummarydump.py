@@ -8,15 +8,14 @@ import sys
 from collections.abc import Iterator
 from typing import TextIO
 
-from penstock.elements import ConfigureError, Element, HostSource, Packet, Task, boolean, datapath, u32, u64
-from penstock.elements.signals import downstream_signal
+from penstock.elements import ConfigureError, Packet, datapath
+from penstock.elements.hostfed import HostFedSource
 from penstock.elements.summary_fields import FIELDS, MISSING, Parts, canonical_name
-from penstock.lang.arguments import ArgumentError, Filename, parse_bool, parse_int, parse_ip
+from penstock.lang.arguments import ArgumentError, Filename, parse_int, parse_ip
 from penstock.lang.text import split_words
 
 __all__ = ["FromIPSummaryDump"]
 
-_BURST = 32
 _MAX_LINE_BYTES = 1 << 20
 
 
@@ -97,7 +96,7 @@ class _Dump:
             self.file.close()
 
 
-class FromIPSummaryDump(Element):
+class FromIPSummaryDump(HostFedSource):
     """Make packets from the lines of a summary dump (ToIPSummaryDump's format), plain or gzip.
 
     Packets start at their IP header; network and transport header positions, timestamp, aggregate, paint and
@@ -119,20 +118,15 @@ class FromIPSummaryDump(Element):
         FromIPSummaryDump(f.dump, STOP true) -> IPPrint -> Discard;
     """
 
-    ports = "0/1"
-    may_generate = True
-
-    count: u64
-    active: boolean
-    ended: boolean
-
     def configure(self, filename: Filename, *, stop: bool = False, active: bool = True, zero: bool = True, checksum: bool = False,
                   proto: str = "6", multipacket: bool = False, default_contents: str = "", contents: str = "", fields: str = "",
                   default_flowid: str = "", sample: float = 1.0, timing: bool = False, allow_nonexistent: bool = False,
                   flowid: str = "") -> None:
         if sample != 1 or timing:
             raise ConfigureError("SAMPLE and TIMING are not supported here; use RandomSample behind it")
-        self.filename, self.stop, self.active, self.zero, self.multipacket = filename, stop, active, zero, multipacket
+        self.filename, self.zero, self.multipacket = filename, zero, multipacket
+        self.set_end(stop, "")
+        self.set_source(active)
         self.contents: list[str] = []
         for word in split_words(contents or fields or default_contents):
             name = canonical_name(word)
@@ -149,18 +143,12 @@ class FromIPSummaryDump(Element):
                 raise ConfigureError("DEFAULT_FLOWID: expected SRC SPORT DST DPORT")
             self.defaults.src, self.defaults.dst = parse_ip(words[0]), parse_ip(words[2])
             self.defaults.sport, self.defaults.dport = parse_int(words[1], 0, 0xFFFF), parse_int(words[3], 0, 0xFFFF)
-        self.source = HostSource()
-        self.buffer_bytes = 65536
-        self.is_push = self.output_codes[0] == "h"
-        if self.is_push:
-            self.task = Task(self, active=False)
 
     def initialize(self) -> None:
         self.dump = _Dump(self.filename, self.contents, self.defaults)
         self.lines = self._packets()
         self.waiting: Parts | None = None
-        if self.is_push:
-            self.room = downstream_signal(self, 0, self.task)
+        self.listen()
 
     def _packets(self) -> Iterator[Parts]:
         for parts in self.dump:
@@ -170,9 +158,6 @@ class FromIPSummaryDump(Element):
             for _ in range(times):
                 yield parts
 
-    def started(self) -> None:
-        self.router.calls.feeders.append(self.feed)
-
     def cleanup(self) -> None:
         if hasattr(self, "dump"):
             if self.dump.bad_lines:
@@ -181,24 +166,12 @@ class FromIPSummaryDump(Element):
             self.dump.close()
 
     def add_handlers(self) -> None:
-        self.add_data("count", "count")
+        super().add_handlers()
         self.add_read("bad_lines", lambda: self.dump.bad_lines)
         self.add_read("encap", lambda: "IP")
-        self.add_read("active", lambda: bool(self.active), flags="c")
-        self.add_write("active", self._set_active)
-        self.add_write("stop", lambda text: self._stop(), flags="b")
-
-    def _set_active(self, text: str) -> None:
-        self.active = parse_bool(text.strip())
-        if self.active and self.is_push:
-            self.task.reschedule()
-
-    def _stop(self) -> None:
-        self.active = False
-        self.router.stop()
 
     def feed(self) -> bool:
-        if self.source.closed or (not self.active and self.is_push) or self.source.room_bytes < self.source.size // 2:
+        if not self.wants_more:
             return False
         while True:
             try:
@@ -213,8 +186,7 @@ class FromIPSummaryDump(Element):
             if not self._offer(parts):
                 self.waiting = parts
                 break
-        if self.is_push:
-            self.task.reschedule()
+        self.wake()
         return True
 
     def _offer(self, parts: Parts) -> bool:
@@ -236,46 +208,8 @@ class FromIPSummaryDump(Element):
                                  network=network, transport=transport, mac=mac, annotations=bytes(annotations))
 
     @datapath
-    def next_packet(self) -> Packet | None:
-        p = self.source.next(self.pool)
-        if p is None:
-            return None
+    def accept(self, p: Packet) -> Packet | None:
+        # Where the lines have Ethernet addresses, their header is in front of the packet, behind its start.
         if p.has_mac:
             p.pull(14)
-        self.count += 1
-        return p
-
-    @datapath
-    def at_end(self) -> None:
-        if self.source.closed and self.source.written == self.source.read and not self.ended:
-            self.ended = True
-            if self.stop:
-                self.stop_driver()
-
-    @datapath
-    def run_task(self) -> bool:
-        if not self.active:
-            return False
-        moved: u32 = 0
-        for _ in range(_BURST):
-            if not self.room.active() or self.source.written == self.source.read:
-                break
-            p = self.next_packet()
-            moved += 1
-            if p is not None:
-                self.output(0).push(p)
-        if self.source.written != self.source.read:
-            if self.room.active():
-                self.task.reschedule()
-        else:
-            self.at_end()
-        return moved > 0
-
-    @datapath
-    def pull(self, port: int) -> Packet | None:
-        if not self.active:
-            return None
-        p = self.next_packet()
-        if p is None:
-            self.at_end()
         return p

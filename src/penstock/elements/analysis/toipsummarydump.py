@@ -4,18 +4,17 @@ import contextlib
 import sys
 from typing import TextIO
 
-from penstock.elements import ConfigureError, Element, HandlerError, HostPacket, Packet, Task, datapath, u32, u64
-from penstock.elements.signals import upstream_signal
+from penstock.elements import ConfigureError, HandlerError, HostPacket, Packet, datapath, u32
+from penstock.elements.hostfed import HostSink
 from penstock.elements.summary_fields import FIELDS, MISSING, View, canonical_name
 from penstock.lang.arguments import Filename
 from penstock.lang.text import split_words
 
 __all__ = ["ToIPSummaryDump"]
 
-_BURST = 32
 
 
-class ToIPSummaryDump(Element):
+class ToIPSummaryDump(HostSink):
     """Write a line of text for each packet, with the fields that CONTENTS names.
 
     Packets need a network header position for the IP fields; what a packet does not have is written ``-``.
@@ -35,11 +34,6 @@ class ToIPSummaryDump(Element):
         MemSource(FLOWS 3, LIMIT 3, STOP true) -> Strip(14) -> CheckIPHeader
         -> ToIPSummaryDump(-, CONTENTS ip_src sport ip_dst dport ip_proto);
     """
-
-    ports = "1/0-1"
-    takes_state = False
-
-    count: u64
 
     def configure(self, filename: Filename, *, contents: str = "ip_src ip_dst", fields: str = "", verbose: bool = False,
                   banner: str = "", multipacket: bool = False, binary: bool = False, careful_trunc: bool = True,
@@ -63,12 +57,9 @@ class ToIPSummaryDump(Element):
         self.multipacket, self.bad_packets, self.unbuffered = multipacket, bad_packets, unbuffered
         needs_payload = any(n.startswith("payload") for n in names)
         self.limit = 0xFFFFFF if needs_payload or "ip_capture_len" in names else 160
-        self.pulls = self.input_codes[0] == "l" and self.noutputs == 0
-        if self.pulls:
-            self.task = Task(self)
+        self.set_sink()
 
     def initialize(self) -> None:
-        self.failed = False
         self.shown = [FIELDS[n].show for n in self.names]
         self.out: TextIO = sys.stdout
         if self.filename != "-":
@@ -82,8 +73,7 @@ class ToIPSummaryDump(Element):
             if self.banner:
                 self.out.write(f"!creator \"{self.banner}\"\n")
             self.out.write(f"!data {' '.join(self.names)}\n")
-        if self.pulls:
-            self.signal = upstream_signal(self, 0, self.task)
+        self.listen()
 
     def cleanup(self) -> None:
         if hasattr(self, "out"):
@@ -119,37 +109,12 @@ class ToIPSummaryDump(Element):
             if self.unbuffered:
                 self.out.flush()
         except OSError as error:
-            self.failed = True
-            self.router.complain(f"{self.filename}: {error.strerror}", self)
-            self.router.stop()
+            self.give_up(f"{self.filename}: {error.strerror}")
 
     @datapath
-    def write(self, p: Packet) -> None:
-        self.count += 1
+    def record(self, p: Packet) -> None:
         limit = self.limit
         if self.limit == 160 and p.has_network and p.network_offset > 0:
             self.to_host(p, self.count, u32(p.network_offset) + 160)
         else:
             self.to_host(p, self.count, limit)
-
-    @datapath
-    def simple_action(self, p: Packet) -> Packet | None:
-        self.write(p)
-        if self.noutputs == 0:
-            p.kill()
-            return None
-        return p
-
-    @datapath
-    def run_task(self) -> bool:
-        moved = False
-        for _ in range(_BURST):
-            p = self.input(0).pull()
-            if p is None:
-                break
-            moved = True
-            self.write(p)
-            p.kill()
-        if moved or self.signal.active():
-            self.task.reschedule()
-        return moved

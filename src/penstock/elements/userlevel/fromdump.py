@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from penstock.elements import ConfigureError, HandlerError, HostSource, Packet, Task, boolean, datapath, u32, u64
-from penstock.elements.signals import downstream_signal
-from penstock.elements.sourceend import EndingSource
-from penstock.lang.arguments import Filename, parse_bool, parse_real, parse_seconds
+from penstock.elements import ConfigureError, HandlerError, Packet, datapath, u32
+from penstock.elements.hostfed import HostFedSource
+from penstock.lang.arguments import Filename, parse_real, parse_seconds
 from penstock.packet.capture import LINK_TYPES, CaptureError, CapturePacket, CaptureReader
 from penstock.packet.link import ip_start
 
@@ -18,7 +17,7 @@ _BURST = 32
 _FOREVER = 2**64 - 1
 
 
-class FromDump(EndingSource):
+class FromDump(HostFedSource):
     """Read packets from a capture file: pcap or pcapng, plain or gzip; ``-`` is standard input.
 
     Packets have the file's timestamps. Ethernet frames have the MAC header position set. With FORCE_IP, packets start
@@ -45,19 +44,13 @@ class FromDump(EndingSource):
         FromDump(f.pcap, STOP true) -> c :: Counter -> Discard;
     """
 
-    ports = "0/1"
-    may_generate = True
-    takes_state = False
-
-    count: u64
-    active: boolean
     sample: u32
 
     def configure(self, filename: Filename, *, stop: bool = False, timing: bool = False, active: bool = True,
                   sample: float = 1.0, force_ip: bool = False, start: str = "", start_after: str = "", end: str = "",
                   end_after: str = "", interval: str = "", end_call: str = "", filepos: int = 0, mmap: bool = False,
                   burst: int = _BURST) -> None:
-        self.filename, self.timing, self.force_ip, self.active = filename, timing, force_ip, active
+        self.filename, self.timing, self.force_ip = filename, timing, force_ip
         self.set_end(stop, end_call)
         if not 0 <= sample <= 1:
             raise ConfigureError("SAMPLE: must be between 0 and 1")
@@ -65,18 +58,13 @@ class FromDump(EndingSource):
         self.samples = sample < 1
         if not 1 <= burst <= 1024:
             raise ConfigureError("BURST: must be between 1 and 1024")
-        self.burst = burst
+        self.set_source(active, burst)
         if (start and start_after) or bool(end) + bool(end_after) + bool(interval) > 1:
             raise ConfigureError("START and START_AFTER, and END, END_AFTER and INTERVAL exclude each other")
         self.window = (start, start_after, end, end_after, interval)
         for text in self.window:
             if text:
                 parse_seconds(text)
-        self.source = HostSource()
-        self.is_push = self.output_codes[0] == "h"
-        self.buffer_bytes = 65536
-        if self.is_push:
-            self.task = Task(self, active=False)
 
     def initialize(self) -> None:
         try:
@@ -87,37 +75,23 @@ class FromDump(EndingSource):
         self.waiting: CapturePacket | None = None
         self.first_ns: int | None = None
         self.problem = ""
-        if self.is_push:
-            self.room = downstream_signal(self, 0, self.task)
-
-    def started(self) -> None:
-        super().started()
-        self.router.calls.feeders.append(self.feed)
+        self.listen()
 
     def cleanup(self) -> None:
         if hasattr(self, "reader"):
             self.reader.close()
 
     def add_handlers(self) -> None:
-        self.add_data("count", "count")
+        super().add_handlers()
         self.add_read("filename", lambda: self.filename)
         self.add_read("filepos", lambda: self.reader.position)
         self.add_read("encap", self._encap)
-        self.add_read("active", lambda: bool(self.active), flags="c")
-        self.add_write("active", self._set_active)
         self.add_read("sampling_prob", lambda: f"{self.sample / _ONE:g}")
         self.add_write("sampling_prob", self._set_sample)
-        self.add_write("stop", lambda text: self._stop(), flags="b")
-        self.add_write("reset_counts", lambda text: setattr(self, "count", 0), flags="b")
 
     def _encap(self) -> str:
         number = LINK_TYPES["IP"] if self.force_ip else self.reader.link_type
         return next((name for name, value in LINK_TYPES.items() if value == number), str(number))
-
-    def _set_active(self, text: str) -> None:
-        self.active = parse_bool(text.strip())
-        if self.active and self.is_push:
-            self.task.reschedule()
 
     def _set_sample(self, text: str) -> None:
         value = parse_real(text.strip())
@@ -126,10 +100,6 @@ class FromDump(EndingSource):
         if not self.samples:
             raise HandlerError("configure the element with SAMPLE to change it later")
         self.sample = round(value * _ONE)
-
-    def _stop(self) -> None:
-        self.active = False
-        self.router.stop()
 
     # Python's side: from the file to the ring
 
@@ -172,13 +142,10 @@ class FromDump(EndingSource):
         return int(clock.time if clock.simulated else clock.read())
 
     def feed(self) -> bool:
-        """Move packets to the ring while there is room; true if that gave the datapath something to do."""
-        if self.source.closed or (not self.active and self.is_push):
+        """Move packets to the ring while there is room."""
+        if not self.wants_more:
             return False
         fed = 0
-        # Half full is enough: refilling a little at a time would cost a run of the image each.
-        if self.source.room_bytes < self.source.size // 2:
-            return False
         while True:
             packet = self.waiting or self._next()
             self.waiting = None
@@ -196,8 +163,7 @@ class FromDump(EndingSource):
                 break
             fed += 1
         if fed or self.source.closed:
-            if self.is_push:
-                self.task.reschedule()
+            self.wake()
             return True
         return False
 
@@ -216,53 +182,10 @@ class FromDump(EndingSource):
             transport=transport, mac=0 if packet.link_type == 1 and not self.force_ip else None,
         )
 
-    # The datapath's side
-
     @datapath
-    def take_one(self) -> Packet | None:
-        p = self.source.next(self.pool)
-        if p is None:
-            return None
-        self.count += 1
+    def accept(self, p: Packet) -> Packet | None:
         if self.samples:
             if (self.random.next() & (_ONE - 1)) >= self.sample:
                 p.kill()
                 return None
         return p
-
-    @datapath
-    def at_end(self) -> None:
-        if self.source.closed and self.source.written == self.source.read:
-            self.end()
-
-    @datapath
-    def run_task(self) -> bool:
-        if not self.active:
-            return False
-        moved: u32 = 0
-        for _ in range(self.burst):
-            if not self.room.active() or self.source.written == self.source.read:
-                break
-            p = self.take_one()
-            moved += 1
-            if p is not None:
-                self.output(0).push(p)
-        if self.source.written != self.source.read:
-            if self.room.active():
-                self.task.reschedule()
-        else:
-            self.at_end()
-        return moved > 0
-
-    @datapath
-    def pull(self, port: int) -> Packet | None:
-        if not self.active:
-            return None
-        for _ in range(self.burst):
-            if self.source.written == self.source.read:
-                break
-            p = self.take_one()
-            if p is not None:
-                return p
-        self.at_end()
-        return None

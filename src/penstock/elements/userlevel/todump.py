@@ -2,17 +2,16 @@
 
 import contextlib
 
-from penstock.elements import ConfigureError, Element, HandlerError, HostPacket, Packet, Task, datapath, u64
-from penstock.elements.signals import upstream_signal
+from penstock.elements import ConfigureError, HandlerError, HostPacket, Packet, datapath
+from penstock.elements.hostfed import HostSink
 from penstock.lang.arguments import Filename, UInt32, Word
 from penstock.packet.capture import LINK_TYPES, CaptureWriter
 
 __all__ = ["ToDump"]
 
-_BURST = 32
 
 
-class ToDump(Element):
+class ToDump(HostSink):
     """Write packets to a capture file. They go on to the output where it is used; else the element drops them.
 
     A file name that ends in ``.pcapng`` gives that format, ``.gz`` compresses; ``-`` is standard output.
@@ -33,11 +32,6 @@ class ToDump(Element):
         InfiniteSource(LIMIT 5, STOP true) -> UDPIPEncap(1.0.0.1, 1, 2.0.0.2, 2) -> ToDump(out.pcap, ENCAP IP);
     """
 
-    ports = "1/0-1"
-    takes_state = False
-
-    count: u64
-
     def configure(self, filename: Filename, snaplen: UInt32 = 2000, encap: Word = "", *, use_encap_from: str = "",
                   extra_length: bool = True, nano: bool = False, unbuffered: bool = False, per_node: bool = False) -> None:
         self.filename, self.snap_bytes = filename, snaplen or 0x40000
@@ -49,12 +43,9 @@ class ToDump(Element):
         self.link_type = LINK_TYPES[word] if word in LINK_TYPES else int(word) & 0xFFFF
         self.encap_from = use_encap_from.split()
         self.extra_length, self.nano, self.unbuffered = extra_length, nano, unbuffered
-        self.pulls = self.input_codes[0] == "l" and self.noutputs == 0
-        if self.pulls:
-            self.task = Task(self)
+        self.set_sink()
 
     def initialize(self) -> None:
-        self.failed = False
         for name in self.encap_from:
             element = self.router.find(name, self.name)
             handler = element.handlers.get("encap") if element is not None else None
@@ -65,8 +56,7 @@ class ToDump(Element):
             if link is not None:
                 self.link_type = link
         self.writer = CaptureWriter(self.filename, link_type=self.link_type, snap_bytes=self.snap_bytes, nanoseconds=self.nano)
-        if self.pulls:
-            self.signal = upstream_signal(self, 0, self.task)
+        self.listen()
 
     def cleanup(self) -> None:
         if hasattr(self, "writer"):
@@ -95,30 +85,8 @@ class ToDump(Element):
             if self.unbuffered:
                 self.writer.flush()
         except OSError as error:
-            self.failed = True
-            self.router.complain(f"{self.filename}: {error.strerror}", self)
-            self.router.stop()
+            self.give_up(f"{self.filename}: {error.strerror}")
 
     @datapath
-    def simple_action(self, p: Packet) -> Packet | None:
+    def record(self, p: Packet) -> None:
         self.to_host(p, 0, self.snap_bytes)
-        self.count += 1
-        if self.noutputs == 0:
-            p.kill()
-            return None
-        return p
-
-    @datapath
-    def run_task(self) -> bool:
-        moved = False
-        for _ in range(_BURST):
-            p = self.input(0).pull()
-            if p is None:
-                break
-            moved = True
-            self.to_host(p, 0, self.snap_bytes)
-            self.count += 1
-            p.kill()
-        if moved or self.signal.active():
-            self.task.reschedule()
-        return moved
