@@ -130,3 +130,45 @@ def test_classifier_compares_bytes(clauses: list[tuple[bool, int, bytes]], packe
 def test_bad_patterns_say_what_is_wrong(text: str, words: str) -> None:
     with pytest.raises(ValueError, match=words.replace("(", r"\(").replace(")", r"\)")):
         parse_pattern(text, CONTEXT)
+
+
+def _verdict(rules: list[tuple[str, str]], data: bytes) -> str:
+    return next((action for action, net in rules if in_net(data, 12, net)), "allow")
+
+
+@pytest.mark.parametrize("engine", ["compiled", "interpreter"])
+def test_sets_keep_the_order_of_rules(engine: str) -> None:
+    """Runs of rules become sets; what stands between and before them still decides first."""
+    r = random.Random(11)
+    rules: list[tuple[str, str]] = []
+    for width in (32, 16, 32):
+        rules += [(r.choice(["allow", "deny", "1"]), f"10.{r.randrange(3)}.{r.randrange(4) if width == 32 else 0}.{r.randrange(6) if width == 32 else 0}/{width}")
+                  for _ in range(60)]
+        rules.append(("deny", f"10.1.{r.randrange(4)}.0/24"))
+    clean = [(a, str(ipaddress.ip_network(n, strict=False))) for a, n in rules]
+    text = ", ".join(f"{a} src net {n}" for a, n in clean)
+    packets = [Sent(udp(1, 2, src=f"10.{r.randrange(3)}.{r.randrange(4)}.{r.randrange(7)}"), None, 0, 20) for _ in range(150)]
+    outcome = run_packets(f"feed :: Feed -> f :: IPFilter({text}, allow all); f[0] -> s :: Sink; f[1] -> [1] s", packets, engine=engine, rounds=100)
+    verdicts = [_verdict(clean, p.data) for p in packets]
+    assert outcome.out() == [p.data for p, v in zip(packets, verdicts) if v == "allow"]
+    assert outcome.out(port=1) == [p.data for p, v in zip(packets, verdicts) if v == "1"]
+
+
+def test_sets_follow_a_live_reconfiguration() -> None:
+    from penstock.runtime.router import Router
+    from tests.harness import run_until_quiet, use_port_elements
+
+    use_port_elements()
+    first = ", ".join(f"deny src host 10.0.{i}.1" for i in range(60))
+    second = ", ".join(f"deny src host 10.1.{i}.1" for i in range(60))
+    with Router.from_text(f"feed :: Feed -> f :: IPFilter({first}, allow all) -> s :: Sink", simulated_start_ns=1, seed=9) as router:
+        for rules, passed in ((first, "10.1.5.1"), (second, "10.0.5.1")):
+            if rules is second:
+                router.write("f.config", f"{second}, allow all")
+            router.by_name["s"].received.clear()  # type: ignore[attr-defined]
+            for src in ("10.0.5.1", "10.1.5.1"):
+                router.by_name["feed"].send(Sent(udp(1, 2, src=src), None, 0, 20))  # type: ignore[attr-defined]
+            router.by_name["feed"].task.reschedule()  # type: ignore[attr-defined]
+            run_until_quiet(router)
+            (packet,) = [p for _, p in router.by_name["s"].received]  # type: ignore[attr-defined]
+            assert ".".join(map(str, packet.data[12:16])) == passed

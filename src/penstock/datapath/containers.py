@@ -15,6 +15,7 @@ __all__ = ["NONE", "PacketRing", "Table"]
 #: the index that Table gives where there is no entry
 NONE = 0xFFFF_FFFF
 _EMPTY, _DELETED, _FIRST_TAG = 0, 1, 2
+_MASK64 = 0xFFFF_FFFF_FFFF_FFFF
 
 
 class PacketRing(Stateful):
@@ -209,6 +210,30 @@ class Table(Stateful):
             if int.from_bytes(raw[index * stride : index * stride + 4], "little") >= _FIRST_TAG:
                 view = self.slots[index]
                 yield tuple(getattr(view, f) for f in self.fields), view.value
+
+    def _python_hash(self, key: tuple[int, ...], seed: int) -> int:
+        """What :meth:`hash` gives."""
+        x = seed
+        for first, second in self.words:
+            a, b = ((sum((key[which] >> right & _MASK64) << left for which, right, left in part) & _MASK64) for part in (first, second))
+            product = (a ^ x ^ 0xA0761D6478BD642F) * (b ^ 0xE7037ED1A0B428DB)
+            x = product & _MASK64 ^ product >> 64
+        return (x ^ x >> 32) & 0xFFFFFFFF | _FIRST_TAG
+
+    def load(self, content: dict[tuple[int, ...], dict[str, int]]) -> None:
+        """Set the whole content, from Python: quick enough for large tables. Memory must be there."""
+        if len(content) > self.capacity:
+            raise ValueError(f"{len(content)} entries in a table for {self.capacity}")
+        assert self._memory is not None
+        view, stride, seed = self.slots.view(), self.slots.stride, self.seed
+        view[:] = bytes(len(view))
+        for key, value in content.items():
+            tag = self._python_hash(key, seed)
+            place = tag & self.mask
+            while view[place * stride] or view[place * stride + 1] or view[place * stride + 2] or view[place * stride + 3]:
+                place = (place + 1) & self.mask
+            self.slots[place] = {"tag": tag, **dict(zip(self.fields, key)), "value": value}
+        self.entries, self.deleted = len(content), 0
 
     @property
     def entry_size_bytes(self) -> int:

@@ -1,7 +1,8 @@
 """Classification of packets: boolean trees of tests on packet words, as fused code or as a table.
 
-Few tests become straight code: a compare each. Many become a table of tests that a bounded loop walks, so that
-code stays small; both give the same answers.
+Few tests become straight code: a compare each. Many rules in a row that compare the same word with different values become
+a set: one look into a hash table. Many tests of other kinds become a table of tests that a bounded loop walks, so that
+code stays small. All give the same answers.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from penstock.datapath.containers import NONE, Table
 from penstock.datapath.memory import Array, Struct
 from penstock.datapath.packet import Cursor, Packet
 from penstock.datapath.source import datapath
@@ -20,6 +22,8 @@ __all__ = ["FALSE", "TRUE", "ClassifyingElement", "Test", "Tree", "count_tests",
 #: above this many tests the table takes over
 MAX_FUSED_TESTS = 192
 _DROP = 0xFFFF
+#: so many rules in a row that compare the same word become a set
+_MIN_SET_RULES = 48
 _TERMINAL = 0x8000_0000
 
 
@@ -141,6 +145,47 @@ class _Program:
         return target
 
 
+class _Answer(Struct):
+    port: u16
+
+
+@dataclass(frozen=True)
+class _Set:
+    """Rules in a row that compare the same word with different values: one look into a table, however many they are."""
+
+    test: Test
+    table: Table
+    content: tuple[tuple[int, int], ...]
+
+
+def _sets(rules: list[tuple[Tree, int]]) -> list[tuple[Tree, int] | _Set]:
+    """Runs of such rules as sets. The first of several rules with the same value counts."""
+    out: list[tuple[Tree, int] | _Set] = []
+    at = 0
+    while at < len(rules):
+        shape = _shape(rules[at][0])
+        end = at + 1
+        while shape is not None and end < len(rules) and _shape(rules[end][0]) == shape:
+            end += 1
+        if end - at < _MIN_SET_RULES:
+            out += rules[at:end]
+        else:
+            content: dict[int, int] = {}
+            for tree, port in rules[at:end]:
+                assert tree.test is not None
+                content.setdefault(tree.test.low, port if port >= 0 else _DROP)
+            first = rules[at][0].test
+            assert first is not None
+            out.append(_Set(first, Table((u32,), _Answer, len(content)), tuple(content.items())))
+        at = end
+    return out
+
+
+def _shape(tree: Tree) -> tuple[str, int, int, int] | None:
+    t = tree.test
+    return (t.base, t.offset, t.width, t.mask) if t is not None and t.low == t.high else None
+
+
 class ClassifyingElement(Element):
     """Sends each packet to the output of the first rule whose tree holds; to none (-1) means drop."""
 
@@ -161,22 +206,42 @@ class ClassifyingElement(Element):
                 break
         while kept and kept[-1][1] < 0:
             kept.pop()
-        self.rules = tuple(kept)
-        self.uses_table = sum(count_tests(t) for t, _ in self.rules) > self.max_fused_tests
+        self.all_rules = kept
+        self.steps: tuple[Any, ...] = ()
+        steps = _sets(kept)
+        self.sets = [s.table for s in steps if isinstance(s, _Set)]
+        self.contents = [s for s in steps if isinstance(s, _Set)]
+        left = sum(count_tests(s[0]) for s in steps if not isinstance(s, _Set))
+        self.uses_table = left > self.max_fused_tests
         if self.uses_table:
-            program = _Program(self.rules)
-            self.table_rules, self.rules = self.rules, ()
+            # Everything becomes one program: an answer must come from the first rule, set or not.
+            self.sets, self.contents = [], []
+            program = _Program(tuple(kept))
             self.start = program.start
             self.table: Array[Any] = Array(_Node, len(program.nodes), [
                 {"mask": t.mask, "low": t.low, "high": t.high, "yes": yes, "no": no, "offset": t.offset,
                  "base": _BASES.index(t.base), "width": t.width}
                 for t, yes, no in program.nodes
             ])
+        else:
+            self.steps = tuple(steps)
+        self.fill_sets()
+
+    def fill_sets(self) -> None:
+        for s in self.contents:
+            if s.table._memory is not None:
+                s.table.load({(value,): {"port": port} for value, port in s.content})
+
+    def started(self) -> None:
+        self.fill_sets()
+
+    def reconfigured(self) -> None:
+        self.fill_sets()
 
     def add_handlers(self) -> None:
         self.add_read("program", lambda: "".join(
             f"{i}: {describe(t)} -> {f'[{port}]' if port >= 0 else '[X]'}\n"
-            for i, (t, port) in enumerate(self.table_rules if self.uses_table else self.rules)))
+            for i, (t, port) in enumerate(self.all_rules)))
 
     # Straight code
 
@@ -267,11 +332,29 @@ class ClassifyingElement(Element):
         if self.uses_table:
             self.output(self.classify(p)).push(p)
             return
-        for tree, output in self.rules:
-            if self.holds(tree, p):
-                if output < 0:
+        for step in self.steps:
+            if isinstance(step, _Set):
+                found = self.member(step, p)
+                if found != NONE:
+                    # A number that is no output's drops.
+                    self.output(found).push(p)
+                    return
+            elif self.holds(step[0], p):
+                if step[1] < 0:
                     p.kill()
                 else:
-                    self.output(output).push(p)
+                    self.output(step[1]).push(p)
                 return
         p.kill()
+
+    @datapath
+    def member(self, step: _Set, p: Packet) -> u32:
+        """The output that the set has for the packet's word; NONE where it has none."""
+        t = step.test
+        where = self.cursor(p, t.base)
+        if not where.has(t.offset, t.width):
+            return u32(NONE)
+        i = step.table.find((self.word(where, t.offset, t.width) & t.mask,))
+        if i == NONE:
+            return u32(NONE)
+        return u32(step.table.slots[i].value.port)

@@ -140,6 +140,9 @@ class Element(Stateful):
     def started(self) -> None:
         """Memory is laid out and the image is about to run."""
 
+    def reconfigured(self) -> None:
+        """A running element was configured anew, and its new state is laid out."""
+
     def cleanup(self) -> None:
         """The router goes away: flush and close."""
 

@@ -232,7 +232,7 @@ class Router:
 
     def _seed_tables(self, root: Stateful) -> None:
         for _, inner in root.state_objects():
-            if isinstance(inner, Table):
+            if isinstance(inner, Table) and inner.seed == 0:
                 inner.seed = self._seed or int.from_bytes(os.urandom(8), "little")
             elif isinstance(inner, Stateful):
                 self._seed_tables(inner)
@@ -337,16 +337,21 @@ class Router:
         self._forget_image()
 
     def _place_new_state(self, element: Element) -> None:
-        """Arrays that a live reconfiguration made go into the room kept for that."""
+        """State that a live reconfiguration made goes into the room kept for that."""
         assert self.memory is not None
-        new = [(n, item) for n, item in element.state_objects() if isinstance(item, Array) and item.memory is None]
-        for name, array in new:
-            start = (self._spare + 63) & ~63
-            if start + array.size_bytes > self.memory.size:
-                raise HandlerError("no memory left for this configuration; restart with it")
-            array.offset = start
-            attach([(name, _Holder(array))], self.memory)
-            self._spare = start + array.size_bytes
+        new: list[tuple[str, Stateful]] = []
+        for name, item in element.state_objects():
+            if isinstance(item, Array) and item.memory is None:
+                new.append((name, _Holder(item)))
+            elif isinstance(item, Stateful) and item._memory is None:
+                new.append((name, item))
+        placed = lay_out(new, start=self._spare)
+        if placed.size > self.memory.size:
+            raise HandlerError("no memory left for this configuration; restart with it")
+        attach(new, self.memory)
+        self._spare = placed.size
+        self._seed_tables(element)
+        element.reconfigured()
 
     def _forget_image(self) -> None:
         """Constants changed: the code is made anew at the next step."""
