@@ -63,7 +63,7 @@ class Clock(Stateful):
     #: the last reading: good enough for timeouts, without the cost of a new one (timers read it again and again)
     recent: u64
 
-    @datapath(inline=False)
+    @datapath(rare=True)
     def now(self) -> u64:
         if self.simulated:
             self.time += 1

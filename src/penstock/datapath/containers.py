@@ -157,7 +157,7 @@ class Table(Stateful):
             place = (place + 1) & self.mask
         return NONE
 
-    @datapath(inline=False)
+    @datapath(rare=True)
     def insert(self, key: tuple[int, ...]) -> u32:
         """The index of a new entry (the caller found none with this key), or NONE where the table is full."""
         if self.entries >= self.capacity:
@@ -178,7 +178,7 @@ class Table(Stateful):
             place = (place + 1) & self.mask
         return NONE
 
-    @datapath(inline=False)
+    @datapath(rare=True)
     def remove(self, index: u32) -> None:
         """Free an entry. Where nothing follows it, it and the deleted ones before it become empty again."""
         after = (index + 1) & self.mask

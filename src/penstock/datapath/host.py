@@ -83,7 +83,7 @@ class HostRing(Stateful):
         place = meta(p, name)
         return 0 if place == 0 else place + 0x10000 - meta(p, "data")
 
-    @datapath(inline=False)
+    @datapath(rare=True)
     def send(self, element: u32, p: Packet, tag: u64, limit: u32) -> None:
         """Hand a copy of ``p``, at most ``limit`` bytes of it, to Python; the packet stays the caller's."""
         caplen = min(p.length, limit)

@@ -421,4 +421,4 @@ class Function:
     locals: list[Local] = field(default_factory=list)
     file: str = ""
     owner: Any = None
-    inline: bool = False
+    rare: bool = False

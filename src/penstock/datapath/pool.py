@@ -84,7 +84,7 @@ class PacketPool(Stateful):
         self.copy_slot(q, p)
         return q
 
-    @datapath(inline=False)
+    @datapath(rare=True)
     def copy_slot(self, q: Packet, p: Packet) -> None:
         """Metadata, the headers that were stripped off, and the data."""
         for name in ("mac", "network", "transport", "packet_type", "timestamp", "device", "extra_length"):
@@ -101,7 +101,7 @@ class PacketPool(Stateful):
         q.pull(back)
         p.pull(back)
 
-    @datapath(inline=False)
+    @datapath(rare=True)
     def shift_back(self, p: Packet, need: u32) -> None:
         """Make headroom for ``need`` bytes by moving the data towards the end of the buffer, if there is room there."""
         if need > self.stride:

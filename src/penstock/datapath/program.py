@@ -69,6 +69,7 @@ class Program:
             counter = owner if owner is not None and "faults" in owner.STATE else fault_owner
             worker = Translator(self, name, function, owner, counter)
             returns = _return_type(function)
+            worker.result.rare = function.rare
             self._functions[key] = worker.result
             worker.translate(function, owner, signature, returns=returns, borrows=True)
         return self._functions[key]

@@ -75,7 +75,7 @@ class Driver(Stateful):
 
     # Tasks
 
-    @datapath(inline=False)
+    @datapath(rare=True)
     def insert(self, task: u32) -> None:
         """Behind all tasks whose pass is not greater."""
         place = self.preceding[self.n_tasks]
@@ -92,14 +92,14 @@ class Driver(Stateful):
         self.following[task] = after
         self.preceding[after] = task
 
-    @datapath(inline=False)
+    @datapath(rare=True)
     def remove(self, task: u32) -> None:
         before = self.preceding[task]
         after = self.following[task]
         self.following[before] = after
         self.preceding[after] = before
 
-    @datapath(inline=False)
+    @datapath(rare=True)
     def schedule(self, task: u32) -> None:
         if self.scheduled[task] != 0:
             return
@@ -111,7 +111,7 @@ class Driver(Stateful):
             self.passes[task] = self.passes[head]
         self.insert(task)
 
-    @datapath(inline=False)
+    @datapath(rare=True)
     def unschedule(self, task: u32) -> None:
         if self.scheduled[task] == 0:
             return
@@ -121,13 +121,13 @@ class Driver(Stateful):
 
     # Timers
 
-    @datapath(inline=False)
+    @datapath(rare=True)
     def set_timer(self, timer: u32, when: u64) -> None:
         self.expiry[timer] = when
         if when < self.next_expiry:
             self.next_expiry = when
 
-    @datapath(inline=False)
+    @datapath(rare=True)
     def run_timers(self) -> None:
         """Every timer that is due, the earliest first, each once a round."""
         now = self.clock.now()

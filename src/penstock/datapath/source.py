@@ -61,11 +61,12 @@ NAMES_BY_MODULE: dict[str, set[str]] = {}
 
 
 class DatapathFunction(Generic[P, R]):
-    """A function in the datapath subset. ``inline`` ones become part of their caller."""
+    """A function in the datapath subset. ``inline`` ones become part of their caller; ``rare`` ones never do."""
 
-    def __init__(self, function: Callable[P, R], inline: bool):
+    def __init__(self, function: Callable[P, R], inline: bool, rare: bool = False):
         self.function = function
         self.inline = inline
+        self.rare = rare
         self.name = function.__name__
         self.file = function.__code__.co_filename
         self.first_line = function.__code__.co_firstlineno
@@ -141,12 +142,15 @@ F = TypeVar("F", bound=Callable[..., Any])
 @overload
 def datapath(function: F, /) -> F: ...
 @overload
-def datapath(*, inline: bool = True) -> Callable[[F], F]: ...
-def datapath(function: Any = None, /, *, inline: bool = True) -> Any:
+def datapath(*, inline: bool = True, rare: bool = False) -> Callable[[F], F]: ...
+def datapath(function: Any = None, /, *, inline: bool = True, rare: bool = False) -> Any:
     """Mark a method (or function) as packet code. ``inline=False`` makes it a function of its own.
+
+    ``rare`` is for those that are not called for every packet: they are kept out of the code around their callers,
+    which compiles quicker that way.
 
     To a type checker the function stays what it is; in truth it becomes a :class:`DatapathFunction`.
     """
     if function is None:
-        return lambda f: DatapathFunction(f, inline)
+        return lambda f: DatapathFunction(f, inline and not rare, rare)
     return DatapathFunction(function, inline)

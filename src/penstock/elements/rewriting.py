@@ -160,7 +160,7 @@ class Rewriter(Element):
             return u32(self.timeouts[0])
         return u32(self.timeouts[1])
 
-    @datapath(inline=False)
+    @datapath(rare=True)
     def remove_flow(self, i: u32) -> None:
         peer = self.table.slots[i].value.peer
         self.table.remove(i)
@@ -187,7 +187,7 @@ class Rewriter(Element):
         self.timer.schedule_after(_REAP_NS)
         return True
 
-    @datapath(inline=False)
+    @datapath(rare=True)
     def make_room(self) -> None:
         """The table is full: of some flows past their guarantee, give up the one that would expire first."""
         now = self.now_ticks()
@@ -208,7 +208,7 @@ class Rewriter(Element):
 
     # A new flow
 
-    @datapath(inline=False)
+    @datapath(rare=True)
     def install(self, spec: InputSpec, src: u32, dst: u32, ports: u32, protocol: u32) -> u32:
         """Enter a new flow by ``spec``; gives the index of its forward entry, or NONE where that cannot be."""
         if self.table.entries + 2 > self.table.capacity:

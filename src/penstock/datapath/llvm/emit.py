@@ -85,7 +85,7 @@ class _Function:
         f = self.function
         parameters = ", ".join(["ptr noalias nonnull align 64 %m", *(f"{_type(p.type)} %p{p.number}" for p in f.parameters)])
         linkage = "" if self.external else "internal "
-        head = f"define {linkage}{_type(f.returns)} @{f.name}({parameters}) #0 {{\nentry:"
+        head = f"define {linkage}{_type(f.returns)} @{f.name}({parameters}) #{3 if f.rare else 0} {{\nentry:"
         allocas = self.allocas
         given = {p.number for p in f.parameters}
         for local in f.locals:
@@ -590,6 +590,9 @@ def _inline_single_calls(bodies: list[str]) -> list[str]:
     marked: list[str] = []
     for body in bodies:
         head, brace, rest = body.partition(" #0 {")
+        if not brace:
+            marked.append(body)
+            continue
         name = _DEFINITION.match(head)
         recursive = name is not None and f"@{name[1]}(" in rest
         uses = calls.get(name[1], 0) if name is not None else 0
@@ -607,5 +610,5 @@ def emit_module(
     bodies = _inline_single_calls(bodies)
     runtime = RUNTIME.replace("@RELEASE@", f"@{release}")
     attributes = "".join(f'attributes #{n} = {{ {words} "no-builtins" }}\n' for n, words in enumerate((
-        "nounwind", "nounwind noinline cold", "nounwind alwaysinline")))
+        "nounwind", "nounwind noinline cold", "nounwind alwaysinline", "nounwind noinline")))
     return "\n".join([*sorted(module.intrinsics), runtime, *bodies, attributes, *module.metadata, ""])
