@@ -555,11 +555,17 @@ class _Function:
         target = self.address(s.target)
         byte = self.resize(self.expr(s.byte), 32, 8) if not isinstance(s.byte, ir.Const) else str(s.byte.value & 0xFF)
         if isinstance(s.length, ir.Const) and s.length.value <= 4 * _INLINE_MOVE_BYTES:
-            self.intrinsic("declare void @llvm.memset.inline.p0.i64(ptr, i8, i64, i1)")
             tag = ""
             if isinstance(s.target, ir.PacketAddress) and isinstance(s.target.offset, ir.Const) \
                     and s.target.offset.value + s.length.value <= BUFFER_OFFSET:
                 tag = f", !tbaa {_META}"
+                if s.length.value % 8 == 0 and byte == "0":
+                    # In words, so that what is set right after becomes one store with the zeros around it.
+                    for at in range(0, s.length.value, 8):
+                        word = self.value(f"getelementptr i8, ptr {target}, i64 {at}")
+                        self.line(f"store i64 0, ptr {word}, align 8{tag}")
+                    return
+            self.intrinsic("declare void @llvm.memset.inline.p0.i64(ptr, i8, i64, i1)")
             self.line(f"call void @llvm.memset.inline.p0.i64(ptr {target}, i8 {byte}, i64 {s.length.value}, i1 false){tag}")
             return
         self.line(f"call void @pk_fill(ptr {target}, i8 {byte}, i32 {self.expr(s.length)})")
