@@ -7,13 +7,17 @@ import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from penstock.elements import catalog
 from penstock.lang.configuration import Configuration
 from penstock.lang.load import flatten, read_configuration
 from penstock.lang.source import Diagnostics
 
-__all__ = ["Loaded", "add_configuration", "load", "report"]
+if TYPE_CHECKING:
+    from penstock.runtime.router import Router
+
+__all__ = ["Loaded", "add_configuration", "install", "load", "report"]
 
 
 @dataclass
@@ -65,3 +69,19 @@ def report(diagnostics: Diagnostics) -> bool:
     for line in diagnostics.pretty_lines():
         print(line, file=sys.stderr)
     return bool(diagnostics.errors)
+
+
+def install(loaded: Loaded, **options: Any) -> Router | None:
+    """The router of a configuration that was loaded; None where it cannot be, with the reasons on standard error."""
+    from penstock.lang.source import ConfigurationError
+    from penstock.runtime.router import Router
+
+    if report(loaded.diagnostics) or loaded.flat is None:
+        return None
+    loaded.diagnostics.entries.clear()
+    try:
+        router = Router(loaded.flat, diagnostics=loaded.diagnostics, **options)
+    except ConfigurationError:
+        report(loaded.diagnostics)
+        return None
+    return router

@@ -7,7 +7,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from penstock.cli.configuration import add_configuration, load, report
+from penstock.cli.configuration import add_configuration, install, load, report
 
 if TYPE_CHECKING:
     from penstock.lang.configuration import Configuration
@@ -47,21 +47,16 @@ def _use_capture(flat: Configuration, capture: str) -> bool:
 
 
 def main(name: str, args: argparse.Namespace) -> int:
-    from penstock.lang.source import ConfigurationError
-    from penstock.runtime.router import Router
     from penstock.runtime.trace import PacketTrace
 
     loaded = load(args)
-    if report(loaded.diagnostics) or loaded.flat is None:
-        return 1
-    loaded.diagnostics.entries.clear()
-    if args.pcap and not _use_capture(loaded.flat, args.pcap):
+    flat = None if loaded.diagnostics.errors else loaded.flat
+    if args.pcap and flat is not None and not _use_capture(flat, args.pcap):
+        report(loaded.diagnostics)
         print("penstock explain: no source in this configuration that --pcap could stand for", file=sys.stderr)
         return 1
-    try:
-        router = Router(loaded.flat, diagnostics=loaded.diagnostics, engine="interpreter", simulated_start_ns=0)
-    except ConfigurationError:
-        report(loaded.diagnostics)
+    router = install(loaded, engine="interpreter", simulated_start_ns=0)
+    if router is None:
         return 1
     with router:
         assert router.memory is not None

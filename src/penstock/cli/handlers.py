@@ -6,7 +6,7 @@ import argparse
 import socket
 import sys
 
-from penstock.cli.configuration import add_configuration, load, report
+from penstock.cli.configuration import add_configuration, install, load
 
 __all__ = ["ControlClient", "add_arguments", "main"]
 
@@ -115,17 +115,8 @@ def main(name: str, args: argparse.Namespace) -> int:
     if args.read or args.write:
         print("penstock handlers: --read and --write need --connect (or use 'penstock run --handler')", file=sys.stderr)
         return 2
-    from penstock.lang.source import ConfigurationError
-    from penstock.runtime.router import Router
-
-    loaded = load(args)
-    if report(loaded.diagnostics) or loaded.flat is None:
-        return 1
-    loaded.diagnostics.entries.clear()
-    try:
-        router = Router(loaded.flat, diagnostics=loaded.diagnostics)
-    except ConfigurationError:
-        report(loaded.diagnostics)
+    router = install(load(args))
+    if router is None:
         return 1
     with router:
         for element in router.elements:

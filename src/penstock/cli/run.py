@@ -8,7 +8,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from penstock.cli.configuration import add_configuration, load, report
+from penstock.cli.configuration import add_configuration, install, load, report
 
 if TYPE_CHECKING:
     from penstock.runtime.router import Router
@@ -92,19 +92,12 @@ class _Display:
 
 def main(name: str, args: argparse.Namespace) -> int:
     from penstock.datapath.source import DatapathError
-    from penstock.lang.source import ConfigurationError
     from penstock.runtime.driver import wake_on_signals
     from penstock.runtime.image import ImageCache
-    from penstock.runtime.router import Router
 
     loaded = load(args)
-    if report(loaded.diagnostics) or loaded.flat is None:
-        return 1
-    loaded.diagnostics.entries.clear()
-    try:
-        router = Router(loaded.flat, diagnostics=loaded.diagnostics, engine=args.engine, cache=None if args.no_cache else ImageCache())
-    except ConfigurationError:
-        report(loaded.diagnostics)
+    router = install(loaded, engine=args.engine, cache=None if args.no_cache else ImageCache())
+    if router is None:
         return 1
     report(loaded.diagnostics)
     with router:

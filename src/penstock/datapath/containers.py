@@ -56,6 +56,14 @@ class PacketRing(Stateful):
         return p
 
     @datapath
+    def drop_all(self) -> None:
+        n = self.count()
+        for _ in range(n):
+            p = self.get()
+            if p is not None:
+                p.kill()
+
+    @datapath
     def get_last(self) -> Packet | None:
         if self.head == self.tail:
             return None
@@ -195,6 +203,12 @@ class Table(Stateful):
             self.slots[place].tag = _EMPTY
             self.deleted -= 1
             place = (place - 1) & self.mask
+
+    @datapath(rare=True)
+    def clear(self) -> None:
+        for i in range(self.places):
+            if self.used(u32(i)):
+                self.remove(u32(i))
 
     @datapath
     def used(self, index: u32) -> bool:

@@ -27,6 +27,10 @@ class HeaderCheck(Element):
 
     drops: u64
 
+    def configure(self, *, checksum: bool = True, verbose: bool = False, details: bool = False) -> None:
+        self.setup(verbose, details)
+        self.checks_checksum = checksum
+
     def setup(self, verbose: bool, details: bool) -> None:
         self.verbose, self.details = verbose, details
         self.drops_by_reason = Array(u64, len(self.reasons))

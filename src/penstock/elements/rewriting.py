@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from penstock.datapath.checksum import checksum_apply, fold, word_delta
 from penstock.datapath.containers import NONE, Table
 from penstock.datapath.memory import Struct
 from penstock.datapath.packet import Packet
@@ -46,23 +47,6 @@ class Flow(Struct):
 
 def ticks(seconds: float) -> int:
     return min(-int(-seconds * 1e9 // (1 << _TICK_SHIFT)), 1 << 30)
-
-
-@datapath
-def delta(old: u32, new: u32) -> u32:
-    """What a change of a 32-bit word adds to a ones'-complement sum, not folded."""
-    return ((old >> 16) ^ 0xFFFF) + ((old & 0xFFFF) ^ 0xFFFF) + (new >> 16) + (new & 0xFFFF)
-
-
-@datapath
-def fold(total: u32) -> u32:
-    once = (total & 0xFFFF) + (total >> 16)
-    return (once & 0xFFFF) + (once >> 16)
-
-
-@datapath
-def apply_delta(checksum: u32, change: u32) -> u32:
-    return fold((checksum ^ 0xFFFF) + change) ^ 0xFFFF
 
 
 class Rewriter(Element):
@@ -136,15 +120,9 @@ class Rewriter(Element):
     def _clear(self, text: str) -> None:
         if text.strip():
             raise HandlerError("takes no value")
-        self.remove_all()
+        self.table.clear()
 
     # The table
-
-    @datapath
-    def remove_all(self) -> None:
-        for i in range(self.table.places):
-            if self.table.used(u32(i)):
-                self.table.remove(u32(i))
 
     @datapath
     def now_ticks(self) -> u32:
@@ -279,9 +257,9 @@ class Rewriter(Element):
         flow.src = new[0]
         flow.dst = new[1]
         flow.ports = new[2]
-        addresses = delta(old[0], new[0]) + delta(old[1], new[1])
+        addresses = word_delta(old[0], new[0]) + word_delta(old[1], new[1])
         flow.ip_delta = fold(addresses)
-        flow.transport_delta = fold(addresses + delta(old[2], new[2]))
+        flow.transport_delta = fold(addresses + word_delta(old[2], new[2]))
         flow.peer = peer
         flow.output = output
         flow.mode = _NEW
@@ -301,7 +279,7 @@ class Rewriter(Element):
             ip.src = flow.src
         else:
             ip.dst = flow.dst
-        ip.checksum = apply_delta(ip.checksum, u32(flow.ip_delta))
+        ip.checksum = checksum_apply(ip.checksum, u32(flow.ip_delta))
         if self.dst_anno:
             p.dst_ip = ip.dst
         if self.with_ports:
@@ -310,7 +288,7 @@ class Rewriter(Element):
         mode: u32 = flow.mode
         if protocol == 6:
             if first and p.transport.has(0, 18):
-                p.transport.u16[16] = apply_delta(p.transport.u16[16], u32(flow.transport_delta))
+                p.transport.u16[16] = checksum_apply(p.transport.u16[16], u32(flow.transport_delta))
                 if self.with_ports and (p.transport.u8[13] & 5) != 0:
                     # FIN or RST: the flow ends.
                     mode = _DONE
@@ -321,7 +299,7 @@ class Rewriter(Element):
             if first and p.transport.has(0, 8):
                 before = p.transport.u16[6]
                 if before != 0:
-                    after = apply_delta(before, u32(flow.transport_delta))
+                    after = checksum_apply(before, u32(flow.transport_delta))
                     p.transport.u16[6] = 0xFFFF if after == 0 else after
         if mode == _NEW and flow.forward == 0:
             mode = _STREAMING

@@ -152,9 +152,7 @@ class AggregateCounter(Element):
 
     @datapath
     def clear(self) -> None:
-        for i in range(self.table.places):
-            if self.table.used(u32(i)):
-                self.table.remove(u32(i))
+        self.table.clear()
         self.total = 0
 
     @datapath

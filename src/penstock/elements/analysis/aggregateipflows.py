@@ -65,13 +65,7 @@ class AggregateIPFlows(Element):
         self.add_data("nflows", "nflows")
         self.add_read("active_flows", lambda: self.table.entries)
         self.add_data("drops", "drops")
-        self.add_write("clear", lambda text: self.clear(), flags="b")
-
-    @datapath
-    def clear(self) -> None:
-        for i in range(self.table.places):
-            if self.table.used(u32(i)):
-                self.table.remove(u32(i))
+        self.add_write("clear", lambda text: self.table.clear(), flags="b")
 
     @datapath
     def limit_s(self, protocol: u32, ended: u32) -> u32:

@@ -166,6 +166,17 @@ class ARPQuerier(Element):
             self.release_waiting(i)
 
     @datapath
+    def next_waiting(self, i: u32) -> Packet | None:
+        """Take the first packet off entry ``i``'s list."""
+        neighbour = self.table.slots[i].value
+        p = take(neighbour.head)
+        if p is None:
+            return None
+        following = take(p.next)
+        neighbour.head = following
+        return p
+
+    @datapath
     def release_waiting(self, i: u32) -> None:
         """Send what waits for entry ``i``, the oldest first: the list has the newest first, so turn it round."""
         neighbour = self.table.slots[i].value
@@ -188,11 +199,9 @@ class ARPQuerier(Element):
             self.waiting -= n
             neighbour.waiting = 0
             for _ in range(n):
-                p = take(neighbour.head)
+                p = self.next_waiting(i)
                 if p is None:
                     break
-                following = take(p.next)
-                neighbour.head = following
                 self.encapsulate(p, u64(neighbour.ether))
 
     @datapath
@@ -206,11 +215,9 @@ class ARPQuerier(Element):
         neighbour = self.table.slots[i].value
         n = neighbour.waiting
         for _ in range(n):
-            p = take(neighbour.head)
+            p = self.next_waiting(i)
             if p is None:
                 break
-            following = take(p.next)
-            neighbour.head = following
             self.drops += 1
             p.kill()
         self.waiting -= n

@@ -26,10 +26,6 @@ class CheckICMPHeader(HeaderCheck):
     what = "ICMP"
     reasons = ("not ICMP", "bad packet length", "bad ICMP checksum")
 
-    def configure(self, *, checksum: bool = True, verbose: bool = False, details: bool = False) -> None:
-        self.setup(verbose, details)
-        self.checks_checksum = checksum
-
     @datapath
     def simple_action(self, p: Packet) -> Packet | None:
         ip = p.ip

@@ -2,17 +2,17 @@
 
 import sys
 
-from penstock.elements import Array, Element, HostPacket, Packet, datapath, u32, u64
+from penstock.elements import Element, HostPacket, Packet, datapath, u32, u64
+from penstock.elements.headercheck import HeaderCheck
 from penstock.lang.arguments import ArgumentError, IPAddressList, IPPrefixList, parse_int, parse_ip
 from penstock.lang.text import split_words
 
 __all__ = ["CheckIPHeader", "CheckIPHeader2", "MarkIPHeader"]
 
-_REASONS = ("tiny packet", "bad IP version", "bad IP header length", "bad IP length", "bad IP checksum", "bad source address")
 _OLD_BAD_SOURCES = (0, 0xFFFFFFFF)
 
 
-class CheckIPHeader(Element):
+class CheckIPHeader(HeaderCheck):
     """Check the IPv4 header: version, lengths, checksum and source address.
 
     A good packet gets its network and transport header positions and the destination annotation, and loses what
@@ -36,12 +36,11 @@ class CheckIPHeader(Element):
         InfiniteSource(LIMIT 1, STOP true) -> UDPIPEncap(1.0.0.1, 1, 2.0.0.2, 2) -> CheckIPHeader -> Discard;
     """
 
-    ports = "1/1-2"
-    processing = "a/ah"
+    what = "IP"
+    reasons = ("tiny packet", "bad IP version", "bad IP header length", "bad IP length", "bad IP checksum", "bad source address")
     checks_checksum = True
 
     count: u64
-    drops: u64
 
     def configure(self, offset: str = "", *, interfaces: IPPrefixList = (), badsrc: IPAddressList = (),
                   gooddst: IPAddressList = (), checksum: bool = True, verbose: bool = False, details: bool = False) -> None:
@@ -64,28 +63,14 @@ class CheckIPHeader(Element):
         self.bad_sources = tuple(sorted(bad))
         self.good_destinations = tuple(sorted(good))
         self.checks_checksum = self.checks_checksum and checksum
-        self.verbose = verbose
-        self.details = details
-        self.reasons = Array(u64, len(_REASONS))
+        self.setup(verbose, details)
 
     def add_handlers(self) -> None:
         self.add_data("count", "count")
-        self.add_data("drops", "drops")
-        if self.details:
-            self.add_read("drop_details", lambda: "".join(
-                f"{n:15d}  {reason}\n" for n, reason in zip(self.reasons, _REASONS)))
+        super().add_handlers()
 
     def host_packet(self, packet: HostPacket) -> None:
-        print(f"IP header check failed: {_REASONS[packet.tag]}", file=sys.stderr, flush=True)
-
-    @datapath
-    def bad(self, p: Packet, reason: int) -> None:
-        if self.verbose or self.drops == 0:
-            self.to_host(p, reason, 0)
-        self.drops += 1
-        if self.details:
-            self.reasons[reason] += 1
-        self.checked_output_push(1, p)
+        print(f"IP header check failed: {self.reasons[packet.tag]}", file=sys.stderr, flush=True)
 
     @datapath
     def simple_action(self, p: Packet) -> Packet | None:

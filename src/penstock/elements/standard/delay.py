@@ -7,7 +7,35 @@ from penstock.lang.arguments import Bandwidth, Seconds, parse_bandwidth, parse_s
 __all__ = ["DelayShaper", "DelayUnqueue", "LinkUnqueue"]
 
 
-class DelayUnqueue(Element):
+class _Delay(Element):
+    """A packet is held until DELAY after its timestamp; one without a timestamp gets one when it is pulled."""
+
+    held: PacketSlot
+    delay_ns: u64
+
+    def configure(self, delay: Seconds) -> None:
+        if delay < 0:
+            raise ConfigureError("DELAY: must be >= 0")
+        self.delay_ns = int(delay * 1e9)
+
+    def add_handlers(self) -> None:
+        self.add_read("delay", lambda: f"{self.delay_ns / 1e9:g}")
+        self.add_write("delay", lambda text: setattr(self, "delay_ns", int(parse_seconds(text.strip()) * 1e9)))
+
+    @datapath
+    def next_packet(self) -> Packet | None:
+        p = take(self.held)
+        if p is not None:
+            return p
+        q = self.input(0).pull()
+        if q is None:
+            return None
+        if q.timestamp == 0:
+            q.timestamp = self.clock.now()
+        return q
+
+
+class DelayUnqueue(_Delay):
     """Pull packets and push each one DELAY after its timestamp.
 
     A packet without a timestamp gets one when it is pulled.
@@ -24,39 +52,18 @@ class DelayUnqueue(Element):
 
     processing = "l/h"
 
-    held: PacketSlot
-    delay_ns: u64
-
     def configure(self, delay: Seconds) -> None:
-        if delay < 0:
-            raise ConfigureError("DELAY: must be >= 0")
-        self.delay_ns = int(delay * 1e9)
+        super().configure(delay)
         self.task = Task(self)
         self.timer = Timer(self)
 
     def initialize(self) -> None:
         self.signal = upstream_signal(self, 0, self.task)
 
-    def add_handlers(self) -> None:
-        self.add_read("delay", lambda: f"{self.delay_ns / 1e9:g}")
-        self.add_write("delay", lambda text: setattr(self, "delay_ns", int(parse_seconds(text.strip()) * 1e9)))
-
     @datapath
     def run_timer(self) -> bool:
         self.task.reschedule()
         return True
-
-    @datapath
-    def next_packet(self) -> Packet | None:
-        p = take(self.held)
-        if p is not None:
-            return p
-        q = self.input(0).pull()
-        if q is None:
-            return None
-        if q.timestamp == 0:
-            q.timestamp = self.clock.now()
-        return q
 
     @datapath
     def run_task(self) -> bool:
@@ -75,7 +82,7 @@ class DelayUnqueue(Element):
         return True
 
 
-class DelayShaper(Element):
+class DelayShaper(_Delay):
     """Let each packet be pulled DELAY after its timestamp.
 
     Arguments:
@@ -90,29 +97,6 @@ class DelayShaper(Element):
 
     processing = "l/l"
 
-    held: PacketSlot
-    delay_ns: u64
-
-    def configure(self, delay: Seconds) -> None:
-        if delay < 0:
-            raise ConfigureError("DELAY: must be >= 0")
-        self.delay_ns = int(delay * 1e9)
-
-    def add_handlers(self) -> None:
-        self.add_read("delay", lambda: f"{self.delay_ns / 1e9:g}")
-        self.add_write("delay", lambda text: setattr(self, "delay_ns", int(parse_seconds(text.strip()) * 1e9)))
-
-    @datapath
-    def next_packet(self) -> Packet | None:
-        p = take(self.held)
-        if p is not None:
-            return p
-        q = self.input(0).pull()
-        if q is None:
-            return None
-        if q.timestamp == 0:
-            q.timestamp = self.clock.now()
-        return q
 
     @datapath
     def pull(self, port: int) -> Packet | None:
@@ -168,19 +152,11 @@ class LinkUnqueue(Element):
         self.add_read("bandwidth", lambda: unparse_bandwidth(self.bandwidth))
         self.add_write("bandwidth", self._set_bandwidth)
         self.add_read("size", lambda: (self.ring.tail - self.ring.head) & 0xFFFFFFFF)
-        self.add_write("reset", lambda text: self.drop_all(), flags="b")
+        self.add_write("reset", lambda text: self.ring.drop_all(), flags="b")
 
     def _set_bandwidth(self, text: str) -> None:
         self.bandwidth = parse_bandwidth(text.strip())
         self.ns_per_byte_16 = int(1e9 / max(self.bandwidth, 1) * 65536)
-
-    @datapath
-    def drop_all(self) -> None:
-        n = self.ring.count()
-        for _ in range(n):
-            p = self.ring.get()
-            if p is not None:
-                p.kill()
 
     @datapath
     def run_timer(self) -> bool:

@@ -6,7 +6,19 @@ from penstock.lang.arguments import Anno1, Byte, parse_int
 __all__ = ["CheckPaint", "Paint", "PaintSwitch", "PaintTee"]
 
 
-class Paint(Element):
+class _ColorElement(Element):
+    """One colour, in one annotation byte."""
+
+    color: u8
+
+    def configure(self, color: Byte, anno: Anno1 = 16) -> None:
+        self.color, self.anno = color, anno
+
+    def add_handlers(self) -> None:
+        self.add_data("color", "color", lambda t: parse_int(t.strip(), 0, 255))
+
+
+class Paint(_ColorElement):
     """Set the paint annotation.
 
     Arguments:
@@ -20,21 +32,13 @@ class Paint(Element):
         InfiniteSource(LIMIT 1, STOP true) -> Paint(3) -> CheckPaint(3) -> Discard;
     """
 
-    color: u8
-
-    def configure(self, color: Byte, anno: Anno1 = 16) -> None:
-        self.color, self.anno = color, anno
-
-    def add_handlers(self) -> None:
-        self.add_data("color", "color", lambda t: parse_int(t.strip(), 0, 255))
-
     @datapath
     def simple_action(self, p: Packet) -> Packet | None:
         p.anno8[self.anno] = self.color
         return p
 
 
-class CheckPaint(Element):
+class CheckPaint(_ColorElement):
     """Pass packets of one colour on output 0, others on output 1 (or drop them).
 
     Arguments:
@@ -50,14 +54,6 @@ class CheckPaint(Element):
 
     ports = "1/1-2"
     processing = "a/ah"
-
-    color: u8
-
-    def configure(self, color: Byte, anno: Anno1 = 16) -> None:
-        self.color, self.anno = color, anno
-
-    def add_handlers(self) -> None:
-        self.add_data("color", "color", lambda t: parse_int(t.strip(), 0, 255))
 
     @datapath
     def simple_action(self, p: Packet) -> Packet | None:
@@ -89,7 +85,7 @@ class PaintSwitch(Element):
         self.output(color).push(p)
 
 
-class PaintTee(Element):
+class PaintTee(_ColorElement):
     """Pass all packets on output 0, and copies of those of one colour on output 1.
 
     Arguments:
@@ -106,14 +102,6 @@ class PaintTee(Element):
     ports = "1/2"
     processing = "a/ah"
     packets_held = 2
-
-    color: u8
-
-    def configure(self, color: Byte, anno: Anno1 = 16) -> None:
-        self.color, self.anno = color, anno
-
-    def add_handlers(self) -> None:
-        self.add_data("color", "color", lambda t: parse_int(t.strip(), 0, 255))
 
     @datapath
     def simple_action(self, p: Packet) -> Packet | None:

@@ -72,11 +72,7 @@ class SimpleQueue(Element):
 
     @datapath
     def drop_all(self) -> None:
-        n = self.ring.count()
-        for _ in range(n):
-            p = self.ring.get()
-            if p is not None:
-                p.kill()
+        self.ring.drop_all()
 
     @datapath
     def enqueue(self, p: Packet) -> None:
@@ -145,11 +141,7 @@ class NotifierQueue(SimpleQueue):
 
     @datapath
     def drop_all(self) -> None:
-        n = self.ring.count()
-        for _ in range(n):
-            p = self.ring.get()
-            if p is not None:
-                p.kill()
+        self.ring.drop_all()
         if self.tells_full:
             self.nonfull.wake()
 

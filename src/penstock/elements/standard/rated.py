@@ -223,7 +223,23 @@ class RatedSource(EndingSource):
         return self.make()
 
 
-class RatedUnqueue(Element):
+class _Limited(Element):
+    """Something with a token bucket, whose rate is a handler: packets a second, or a bandwidth."""
+
+    counts_bytes = False
+
+    bucket: TokenBucket
+
+    def add_handlers(self) -> None:
+        if self.counts_bytes:
+            self.add_read("rate", lambda: unparse_bandwidth(self.bucket.rate))
+            self.add_write("rate", lambda text: self.bucket.set_rate(parse_bandwidth(text.strip())))
+        else:
+            self.add_read("rate", lambda: f"{self.bucket.rate:g}")
+            self.add_write("rate", lambda text: self.bucket.set_rate(float(text)))
+
+
+class RatedUnqueue(_Limited):
     """Pull packets at most at a rate and push them.
 
     Arguments:
@@ -239,7 +255,6 @@ class RatedUnqueue(Element):
     """
 
     processing = "l/h"
-    counts_bytes = False
 
     active: boolean
     owed: u64
@@ -261,12 +276,7 @@ class RatedUnqueue(Element):
         self.signal = upstream_signal(self, 0, self.task)
 
     def add_handlers(self) -> None:
-        if self.counts_bytes:
-            self.add_read("rate", lambda: unparse_bandwidth(self.bucket.rate))
-            self.add_write("rate", lambda text: self.bucket.set_rate(parse_bandwidth(text.strip())))
-        else:
-            self.add_read("rate", lambda: f"{self.bucket.rate:g}")
-            self.add_write("rate", lambda text: self.bucket.set_rate(float(text)))
+        super().add_handlers()
         self.add_read("active", lambda: bool(self.active), flags="c")
         self.add_write("active", self._set_active)
 
@@ -327,7 +337,7 @@ class BandwidthRatedUnqueue(RatedUnqueue):
         self.setup(rate, burst_duration, burst_bytes, active)
 
 
-class RatedSplitter(Element):
+class RatedSplitter(_Limited):
     """Pass packets up to a rate on output 0, the rest on output 1.
 
     Arguments:
@@ -343,20 +353,11 @@ class RatedSplitter(Element):
 
     ports = "1/1-2"
     processing = "h/h"
-    counts_bytes = False
 
     def configure(self, rate: float, *, burst_duration: Seconds | None = None, burst_size: int | None = None) -> None:
         burst = burst_size if burst_size is not None else (
             max(1.0, rate * burst_duration) if burst_duration is not None else None)
         self.bucket = TokenBucket(self.clock, rate, burst)
-
-    def add_handlers(self) -> None:
-        if self.counts_bytes:
-            self.add_read("rate", lambda: unparse_bandwidth(self.bucket.rate))
-            self.add_write("rate", lambda text: self.bucket.set_rate(parse_bandwidth(text.strip())))
-        else:
-            self.add_read("rate", lambda: f"{self.bucket.rate:g}")
-            self.add_write("rate", lambda text: self.bucket.set_rate(float(text)))
 
     @datapath
     def push(self, port: int, p: Packet) -> None:
@@ -393,7 +394,7 @@ class BandwidthRatedSplitter(RatedSplitter):
         self.bucket = TokenBucket(self.clock, rate, burst)
 
 
-class Shaper(Element):
+class Shaper(_Limited):
     """Let packets be pulled at most at a rate.
 
     Arguments:
@@ -408,20 +409,11 @@ class Shaper(Element):
 
     ports = "1/1"
     processing = "l/l"
-    counts_bytes = False
 
     owed: u64
 
     def configure(self, rate: float) -> None:
         self.bucket = TokenBucket(self.clock, rate)
-
-    def add_handlers(self) -> None:
-        if self.counts_bytes:
-            self.add_read("rate", lambda: unparse_bandwidth(self.bucket.rate))
-            self.add_write("rate", lambda text: self.bucket.set_rate(parse_bandwidth(text.strip())))
-        else:
-            self.add_read("rate", lambda: f"{self.bucket.rate:g}")
-            self.add_write("rate", lambda text: self.bucket.set_rate(float(text)))
 
     @datapath
     def pull(self, port: int) -> Packet | None:

@@ -27,10 +27,6 @@ class CheckTCPHeader(HeaderCheck):
     what = "TCP"
     reasons = ("not TCP", "bad packet length", "bad TCP checksum")
 
-    def configure(self, *, checksum: bool = True, verbose: bool = False, details: bool = False) -> None:
-        self.setup(verbose, details)
-        self.checks_checksum = checksum
-
     @datapath
     def simple_action(self, p: Packet) -> Packet | None:
         ip = p.ip
@@ -72,10 +68,6 @@ class CheckUDPHeader(HeaderCheck):
 
     what = "UDP"
     reasons = ("not UDP", "bad packet length", "bad UDP checksum")
-
-    def configure(self, *, checksum: bool = True, verbose: bool = False, details: bool = False) -> None:
-        self.setup(verbose, details)
-        self.checks_checksum = checksum
 
     @datapath
     def simple_action(self, p: Packet) -> Packet | None:
