@@ -72,6 +72,14 @@ def test_what_packet_code_does_not_see_is_not_in_the_key(tmp_path: Path) -> None
     assert not from_cache(text.replace("Print(a)", "Print(a, 10)"))
 
 
+def test_what_a_set_of_rules_holds_is_data(tmp_path: Path) -> None:
+    cache = ImageCache(tmp_path)
+    rules = [", ".join(f"deny src host 10.{net}.{i}.1" for i in range(60)) for net in (0, 1)]
+    images = [build(f"MemSource(LIMIT 1, STOP true) -> Strip(14) -> CheckIPHeader -> IPFilter({r}, allow all) -> Discard", cache)
+              for r in rules]
+    assert [r.image_from_cache for r in images] == [False, True]
+
+
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty", "foreign", "writable", "other key"])
 def test_damaged_entries_are_built_again(damage: str, tmp_path: Path) -> None:
     cache = ImageCache(tmp_path)

@@ -7,7 +7,7 @@ code stays small. All give the same answers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from penstock.datapath.containers import NONE, Table
@@ -155,12 +155,18 @@ class _Set:
 
     test: Test
     table: Table
-    content: tuple[tuple[int, int], ...]
 
 
-def _sets(rules: list[tuple[Tree, int]]) -> list[tuple[Tree, int] | _Set]:
-    """Runs of such rules as sets. The first of several rules with the same value counts."""
+Contents = list[tuple[Table, dict[int, int]]]
+
+
+def _sets(rules: list[tuple[Tree, int]]) -> tuple[list[tuple[Tree, int] | _Set], Contents]:
+    """Runs of such rules as sets, and what these hold, which is data: the code is the same for any values.
+
+    The first of several rules with the same value counts.
+    """
     out: list[tuple[Tree, int] | _Set] = []
+    contents: Contents = []
     at = 0
     while at < len(rules):
         shape = _shape(rules[at][0])
@@ -176,9 +182,12 @@ def _sets(rules: list[tuple[Tree, int]]) -> list[tuple[Tree, int] | _Set]:
                 content.setdefault(tree.test.low, port if port >= 0 else _DROP)
             first = rules[at][0].test
             assert first is not None
-            out.append(_Set(first, Table((u32,), _Answer, len(content)), tuple(content.items())))
+            # The values are in the table: the test says only which word they are compared with.
+            made = _Set(replace(first, low=0, high=0), Table((u32,), _Answer, len(content)))
+            contents.append((made.table, content))
+            out.append(made)
         at = end
-    return out
+    return out, contents
 
 
 def _shape(tree: Tree) -> tuple[str, int, int, int] | None:
@@ -208,14 +217,12 @@ class ClassifyingElement(Element):
             kept.pop()
         self.all_rules = kept
         self.steps: tuple[Any, ...] = ()
-        steps = _sets(kept)
-        self.sets = [s.table for s in steps if isinstance(s, _Set)]
-        self.contents = [s for s in steps if isinstance(s, _Set)]
+        steps, self.contents = _sets(kept)
         left = sum(count_tests(s[0]) for s in steps if not isinstance(s, _Set))
         self.uses_table = left > self.max_fused_tests
         if self.uses_table:
             # Everything becomes one program: an answer must come from the first rule, set or not.
-            self.sets, self.contents = [], []
+            self.contents = []
             program = _Program(tuple(kept))
             self.start = program.start
             self.table: Array[Any] = Array(_Node, len(program.nodes), [
@@ -225,12 +232,13 @@ class ClassifyingElement(Element):
             ])
         else:
             self.steps = tuple(steps)
+        self.sets = [table for table, _ in self.contents]
         self.fill_sets()
 
     def fill_sets(self) -> None:
-        for s in self.contents:
-            if s.table._memory is not None:
-                s.table.load({(value,): {"port": port} for value, port in s.content})
+        for table, content in self.contents:
+            if table._memory is not None:
+                table.load({(value,): {"port": port} for value, port in content.items()})
 
     def started(self) -> None:
         self.fill_sets()
