@@ -304,3 +304,26 @@ def test_real_captures_run_through_a_chain_without_faults() -> None:
             total += int(router.read("c.count"))
             assert all(e.faults == 0 for e in router.elements), path.name
     assert total > 3000
+
+
+# One of several outputs
+
+ALIKE = "; ".join(f"h[{i}] -> c{i} :: Counter -> [{i}] s" for i in range(4))
+TWINS = "; ".join(f"h[{i}] -> d{i} :: Discard" for i in range(4))
+STRANGERS = "h[0] -> d0 :: Discard; h[1] -> Queue -> Unqueue -> d1 :: Discard; h[2] -> d2 :: Discard; h[3] -> Paint(1) -> d3 :: Discard"
+
+
+@pytest.mark.parametrize("switch", ["HashSwitch(0, 1)", "RoundRobinSwitch", "PaintSwitch"])
+@pytest.mark.parametrize("rest", [ALIKE, TWINS, STRANGERS], ids=["alike", "twins", "strangers"])
+def test_each_output_counts_its_own_packets(switch: str, rest: str) -> None:
+    text = f"s :: Sink; feed :: Feed -> {switch.replace('PaintSwitch', 'Paint(2) -> h :: PaintSwitch')}; {rest}"
+    if "PaintSwitch" not in switch:
+        text = text.replace(switch, f"h :: {switch}")
+    packets = [Sent(bytes([i]) * 60, None, None, None) for i in range(37)]
+    if rest is not ALIKE:
+        text = text.replace("s :: Sink; ", "")
+    results = [run_packets(text, packets, engine=engine) for engine in ("interpreter", "compiled")]
+    names = ["c0", "c1", "c2", "c3"] if rest is ALIKE else ["d0", "d1", "d2", "d3"]
+    counts = [[int(o.handlers[f"{n}.count"]) for n in names] for o in results]
+    assert results[0].state == results[1].state
+    assert counts[0] == counts[1] and sum(counts[0]) == 37

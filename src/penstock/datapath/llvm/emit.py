@@ -12,10 +12,11 @@ from collections.abc import Iterable
 
 from penstock.datapath import ir
 from penstock.datapath.interpreter import MAX_PUSH_DEPTH
+from penstock.datapath.llvm.fanout import Fanouts
 from penstock.datapath.llvm.runtime import RUNTIME
 from penstock.datapath.llvm.values import values_of
 from penstock.datapath.memory import size_and_alignment
-from penstock.packet.integers import IntType
+from penstock.packet.integers import IntType, u32
 from penstock.packet.layout import BUFFER_OFFSET, META
 
 __all__ = ["emit_module"]
@@ -42,6 +43,7 @@ class _Module:
         self.depth_offset = depth_offset
         self.upcall_offset = upcall_offset
         self.release = release
+        self.fanouts = Fanouts()
         self.intrinsics: set[str] = set()
         self.tags: dict[tuple[int, str], str] = {}
         self.metadata = [
@@ -447,6 +449,11 @@ class _Function:
         self.start(good)
 
     def _s_if(self, s: ir.If) -> None:
+        if (fanout := _fanout(s)) is not None:
+            index, packet, targets = fanout
+            to = self.module.fanouts.name(targets)
+            self.line(f"call void @{to}(ptr %m, ptr {self.packet(packet)}, i32 {self.expr(index)})")
+            return
         condition = self.expr(s.condition)
         then, done = self.label(), self.label()
         orelse = self.label() if s.orelse else done
@@ -583,6 +590,32 @@ class _Function:
         self.dead = True
 
 
+def _fanout(s: ir.If) -> tuple[ir.Expr, ir.Local, list[str | None]] | None:
+    """The index, the packet and the targets, where ``s`` does nothing but give a packet to output ``index``."""
+    targets: list[str | None] = []
+    index: ir.Expr | None = None
+    packet: ir.Local | None = None
+    rest: list[ir.Stmt] = [s]
+    while len(rest) == 1 and isinstance(link := rest[0], ir.If):
+        test = link.condition
+        if not isinstance(test, ir.Compare) or test.op != "eq" or not isinstance(test.right, ir.Const) or len(link.then) != 1:
+            return None
+        index = index or test.left
+        push = link.then[0]
+        if test.left is not index or test.right.value != len(targets) or not isinstance(push, ir.PushTo | ir.Kill):
+            return None
+        packet = packet or push.packet
+        if push.packet is not packet or (isinstance(push, ir.PushTo) and push.guarded):
+            return None
+        targets.append(push.target if isinstance(push, ir.PushTo) else None)
+        rest = link.orelse
+    if len(targets) < 2 or index is None or packet is None or index.type != u32:
+        return None
+    if len(rest) != 1 or not isinstance(rest[0], ir.Kill) or rest[0].packet is not packet:
+        return None
+    return index, packet, targets
+
+
 def _inline_single_calls(bodies: list[str]) -> list[str]:
     """Mark functions with one caller, and short ones with a few, as always inlined.
 
@@ -612,7 +645,8 @@ def emit_module(
 ) -> str:
     """Assembly text of a module with all ``functions``; ``exports`` stay visible."""
     module = _Module(depth_offset, upcall_offset, release)
-    bodies = [_Function(module, f, f.name in exports).text() for f in functions]
+    texts = {f.name: _Function(module, f, f.name in exports).text() for f in functions}
+    bodies = [*texts.values(), *module.fanouts.texts(texts)]
     bodies = _inline_single_calls(bodies)
     runtime = RUNTIME.replace("@RELEASE@", f"@{release}")
     attributes = "".join(f'attributes #{n} = {{ {words} "no-builtins" }}\n' for n, words in enumerate((
