@@ -12,7 +12,7 @@ from penstock.datapath.packet import cycles
 from penstock.datapath.source import datapath
 from penstock.packet.integers import boolean, u32, u64, u128
 
-__all__ = ["SIMULATED_START_NS", "Clock", "Random", "read_cycles"]
+__all__ = ["SIMULATED_START_NS", "Clock", "Random", "ns_per_cycle_32", "read_cycles"]
 
 SIMULATED_START_NS = 1_000_000_000 * 1_000_000_000
 _CALIBRATION_NS = 2_000_000
@@ -50,6 +50,11 @@ class _Rate:
 _rate = functools.cache(_Rate)
 
 
+def ns_per_cycle_32() -> int:
+    """Nanoseconds a cycle, times 2^32."""
+    return _rate().value()
+
+
 class Clock(Stateful):
     """Nanoseconds since the epoch. Simulated time advances by one nanosecond at each reading, as Click's."""
 
@@ -76,7 +81,7 @@ class Clock(Stateful):
     def synchronise(self) -> None:
         """Set the base that compiled code counts from; called before each run of the image."""
         if not self.simulated:
-            self.ns_per_cycle_32 = _rate().value()
+            self.ns_per_cycle_32 = ns_per_cycle_32()
             self.base_ns, self.base_cycles = time.time_ns(), read_cycles()
             self.recent = self.base_ns
 

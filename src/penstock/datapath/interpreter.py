@@ -90,7 +90,7 @@ class Interpreter:
             cls: getattr(self, f"_{cls.__name__.lower()}")
             for cls in (ir.Assign, ir.Evaluate, ir.StoreState, ir.StorePacket, ir.WritePacket, ir.SetMeta, ir.Check, ir.If,
                         ir.Loop, ir.Break, ir.Continue, ir.Scope, ir.Leave, ir.PushTo, ir.Kill, ir.PutSlot, ir.Move, ir.Fill,
-                        ir.Upcall, ir.Return)
+                        ir.Upcall, ir.Fence, ir.Return)
         }
         self._eval: dict[type, Any] = {
             cls: getattr(self, f"_x_{cls.__name__.lower()}")
@@ -258,6 +258,9 @@ class Interpreter:
 
     def _upcall(self, s: ir.Upcall) -> None:
         self.upcall()
+
+    def _fence(self, s: ir.Fence) -> None:
+        """Python's own accesses are in order, and the interpreter runs with the lock of one thread."""
 
     def _return(self, s: ir.Return) -> None:
         raise _Return(None if s.value is None else self.eval(s.value))

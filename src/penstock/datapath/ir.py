@@ -33,6 +33,7 @@ __all__ = [
     "Dispatch",
     "Evaluate",
     "Expr",
+    "Fence",
     "Fill",
     "Function",
     "If",
@@ -403,6 +404,13 @@ class Fill(Stmt):
 @dataclass(slots=True)
 class Upcall(Stmt):
     """Let the host read what the datapath wrote for it, now."""
+
+
+@dataclass(slots=True)
+class Fence(Stmt):
+    """Memory accesses keep their order across this point: with ``full`` also a store before it and a load after it."""
+
+    full: bool
 
 
 @dataclass(slots=True)

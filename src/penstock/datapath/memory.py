@@ -108,16 +108,26 @@ def make_struct(name: str, fields: dict[str, Any], *, size: int | None = None) -
 class Memory:
     """One block of instance memory, anonymous and private to this process."""
 
-    def __init__(self, size: int):
+    def __init__(self, size: int, *, huge_pages: bool = True):
         self.size = _align(max(size, 1), mmap.PAGESIZE)
         self._map = mmap.mmap(-1, self.size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        if self.size >= _HUGE_PAGE_BYTES:
+        if huge_pages and self.size >= _HUGE_PAGE_BYTES:
             # Large tables are read at random: with small pages most of the time goes into page walks. Best effort.
             with contextlib.suppress(OSError):
                 self._map.madvise(mmap.MADV_HUGEPAGE)
         self._anchor = ctypes.c_char.from_buffer(self._map)
         self.address = ctypes.addressof(self._anchor)
         self.view = memoryview(self._map)
+
+    @classmethod
+    def within(cls, block: mmap.mmap, offset: int, size: int) -> Memory:
+        """A part of a larger mapping, which stays its owner's."""
+        part = cls.__new__(cls)
+        part.size, part._map = size, block
+        part._anchor = ctypes.c_char.from_buffer(block, offset)
+        part.address = ctypes.addressof(part._anchor)
+        part.view = memoryview(block)[offset : offset + size]
+        return part
 
     def load(self, offset: int, size: int) -> int:
         return int.from_bytes(self.view[offset : offset + size], "little")
@@ -359,8 +369,8 @@ def lay_out(roots: list[tuple[str, Stateful]], start: int = 0) -> Layout:
     return layout
 
 
-def attach(roots: list[tuple[str, Stateful]], memory: Memory) -> None:
-    """Point every field at ``memory`` and write the initial values there."""
+def attach(roots: list[tuple[str, Stateful]], memory: Memory, *, write: bool = True) -> None:
+    """Point every field at ``memory``, and (with ``write``) put the initial values there."""
     done: set[int] = set()
 
     def bind(item: Array[Any] | Stateful) -> None:
@@ -369,7 +379,7 @@ def attach(roots: list[tuple[str, Stateful]], memory: Memory) -> None:
         done.add(id(item))
         if isinstance(item, Array):
             item.memory = memory
-            for index, value in item.initial.items():
+            for index, value in item.initial.items() if write else ():
                 at = item.offset + index * item.stride
                 if isinstance(value, bytes):
                     memory.view[at : at + len(value)] = value
@@ -377,7 +387,7 @@ def attach(roots: list[tuple[str, Stateful]], memory: Memory) -> None:
                     _store(memory, at, item.kind, value)
             return
         item._memory = memory
-        for name, value in item._initial.items():
+        for name, value in item._initial.items() if write else ():
             _store(memory, item._offsets[name], item.STATE[name], value)
         for _, inner in item.state_objects():
             bind(inner)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from penstock.packet.headers import ARP, ICMP, IP, IP6, TCP, UDP, Ether, Header
 
-__all__ = ["Cursor", "Packet", "adopt", "cycles", "meta", "offset_of", "set_meta", "take", "zero_meta"]
+__all__ = ["Cursor", "Packet", "adopt", "cycles", "fence", "meta", "offset_of", "set_meta", "take", "zero_meta"]
 
 H = TypeVar("H", bound=Header)
 
@@ -175,6 +175,11 @@ def cycles() -> int:
 def upcall() -> None:
     """Let the host read what was written for it, now."""
     _datapath_only("upcall")
+
+
+def fence(full: bool = False) -> None:
+    """Keep the order of accesses to memory that others see; ``full`` also of a store before and a load after it."""
+    _datapath_only("fence")
 
 
 def dispatch(index: int, targets: Any) -> bool:

@@ -36,6 +36,8 @@ class Program:
     """Entry points are made when they are first asked for; ``run`` of the driver pulls in all that flows."""
 
     RUN = "run"
+    #: for isolated routers: ``run``, and what must be known before going to sleep
+    TURN = "turn"
 
     def __init__(self, pool: PacketPool, driver: Driver, clock: Clock, elements: list[Any]):
         self.pool, self.driver, self.clock, self.elements = pool, driver, clock, elements
@@ -83,8 +85,8 @@ class Program:
 
     def _make(self, name: str) -> ir.Function:
         function: Any
-        if name == self.RUN:
-            function = type(self.driver).run
+        if name in (self.RUN, self.TURN):
+            function = getattr(type(self.driver), name)
             worker = Translator(self, name, function, self.driver, self.driver)
             return worker.translate(function, self.driver, [_U64], returns=_U64)
         number, _, what = name[1:].partition("_")
@@ -105,10 +107,10 @@ class Program:
         release: Any = type(self.pool).release
         return self.function(self.pool, release, [_U64], self.pool)
 
-    def build(self, extra: tuple[str, ...] = ()) -> list[ir.Function]:
+    def build(self, root: str = RUN) -> list[ir.Function]:
         """Every function that the driver can reach; edges that close a cycle are guarded."""
         order: dict[str, ir.Function] = {}
-        work = [self.entry(self.RUN), self.release(), *(self.entry(name) for name in extra)]
+        work = [self.entry(root), self.release()]
         while work:
             function = work.pop()
             if function.name in order:

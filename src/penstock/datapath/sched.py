@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from penstock.datapath.clock import Clock
 from penstock.datapath.memory import Array, Stateful
@@ -10,7 +10,11 @@ from penstock.datapath.packet import dispatch
 from penstock.datapath.source import datapath
 from penstock.packet.integers import boolean, i32, u8, u32, u64
 
-__all__ = ["DEFAULT_TICKETS", "MAX_TICKETS", "Driver", "Notifier", "Task", "Timer"]
+if TYPE_CHECKING:
+    from penstock.datapath.host import HostRing
+    from penstock.datapath.ports import RingPort
+
+__all__ = ["BUSY", "DEFAULT_TICKETS", "HOST", "MAX_TICKETS", "STOPPED", "WAKE", "Driver", "Notifier", "Task", "Timer"]
 
 STRIDE1 = 65536  # Click's constants
 DEFAULT_TICKETS = 1024
@@ -19,6 +23,8 @@ TIMER_STRIDE = 16
 MAX_TIMERS_A_ROUND = 64
 NEVER = 0xFFFF_FFFF_FFFF_FFFF
 NOBODY = 0xFFFF_FFFF
+#: what ``turn`` answers: go on at once; wake the peers of the ports; the host has something to read; the driver has stopped
+BUSY, WAKE, HOST, STOPPED = 1, 2, 4, 8
 
 
 class Driver(Stateful):
@@ -33,6 +39,8 @@ class Driver(Stateful):
     attention: u32
     depth: u32
     current: u32
+    #: a peer of a port sleeps, and has something to do
+    wake_peers: u32
     upcall: u64
     next_expiry: u64
     faults: u64
@@ -46,6 +54,8 @@ class Driver(Stateful):
         self.n_timers = 0
         self.targets: tuple[str, ...] = ()
         self.timer_targets: tuple[str, ...] = ()
+        self.ports: tuple[RingPort, ...] = ()
+        self.host: HostRing | None = None
 
     def finish(self) -> None:
         """All tasks and timers are known: make the tables."""
@@ -177,6 +187,35 @@ class Driver(Stateful):
                 self.run_timers()
         self.steps += count
         return count
+
+    @datapath(inline=False)
+    def turn(self, limit: u64) -> u64:
+        """What an isolated router does between two looks at the world: bits that say what it wants then."""
+        self.attention = 0
+        for port in self.ports:
+            port.poll()
+        self.run(limit)
+        for port in self.ports:
+            if port.unpublished:
+                port.publish()
+        wants: u64 = 0
+        if self.wake_peers != 0:
+            self.wake_peers = 0
+            wants |= WAKE
+        if self.host is not None:
+            if self.host.written != self.host.read:
+                wants |= HOST
+        if self.runcount <= 0:
+            return wants | STOPPED
+        if self.next_expiry == 0:
+            wants |= BUSY
+        if self.following[self.n_tasks] != self.n_tasks:
+            wants |= BUSY
+        else:
+            for port in self.ports:
+                if not port.sleep():
+                    wants |= BUSY
+        return wants
 
     @property
     def runnable(self) -> bool:

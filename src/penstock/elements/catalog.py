@@ -56,8 +56,14 @@ def _shortcut(name: str) -> str | None:
     return None
 
 
-def find(name: str) -> type[Element] | None:
+#: what a name means inside a domain, where there are no devices but the domain's interfaces
+_IN_DOMAIN = {"FromDevice": "FromRing", "ToDevice": "ToRing"}
+
+
+def find(name: str, *, in_domain: bool = False) -> type[Element] | None:
     """The class of that name, or None."""
+    if in_domain:
+        name = _IN_DOMAIN.get(name, name)
     if name in _loaded:
         return _loaded[name]
     if not name.isidentifier():
@@ -81,8 +87,8 @@ def is_known(name: str) -> bool:
     return find(name) is not None
 
 
-def port_rules(name: str) -> PortRules:
-    cls = find(name)
+def port_rules(name: str, *, in_domain: bool = False) -> PortRules:
+    cls = find(name, in_domain=in_domain)
     return PortRules(cls.ports, cls.processing, cls.flow) if cls else PortRules("-/-")
 
 

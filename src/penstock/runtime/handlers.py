@@ -54,7 +54,7 @@ class Handlers:
             element.handlers["config"].write = lambda text: self.router.reconfigure(element, text)
 
     def _ports(self, element: Element) -> str:
-        rules = catalog.port_rules(element.class_name)
+        rules = catalog.port_rules(element.class_name, in_domain=self.router.is_isolated)
         lines: list[str] = []
         for word, codes, peers, half in (
             ("input", element.input_codes, element.input_peers, 0),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -14,8 +15,9 @@ from penstock.datapath.containers import Table
 from penstock.datapath.host import HostRing
 from penstock.datapath.memory import Array, Layout, Memory, Stateful, attach, lay_out
 from penstock.datapath.pool import PacketPool
+from penstock.datapath.ports import RingPort
 from penstock.datapath.program import Program
-from penstock.datapath.sched import Driver
+from penstock.datapath.sched import Driver, Task
 from penstock.datapath.source import DatapathError
 from penstock.elements import catalog
 from penstock.elements.element import ConfigureError, Element, HandlerError
@@ -48,12 +50,24 @@ class _Holder(Stateful):
         self.array = array
 
 
+def _poll(port: RingPort) -> bool:
+    before = port.reader is not None and port.reader.is_scheduled
+    port.poll()
+    return not before and port.reader is not None and port.reader.is_scheduled
+
+
+def _publish(port: RingPort) -> None:
+    if port.unpublished:
+        port.publish()
+
+
 class Router:
     """One installed configuration.
 
     ``engine`` is ``compiled`` (machine code) or ``interpreter`` (the same typed form, step by step).
     ``simulated_start_ns`` replaces the clock by simulated time; ``check_only`` stops after the elements' arguments were
-    checked. Errors raise ConfigurationError.
+    checked. ``interfaces`` names the interfaces of the domain that the router is for: it is then run by the machines of
+    penstock.isolation, not by ``run``. Errors raise ConfigurationError.
     """
 
     def __init__(
@@ -69,6 +83,7 @@ class Router:
         allow_hotconfig: bool = False,
         predecessor: Router | None = None,
         check_only: bool = False,
+        interfaces: Sequence[str] | None = None,
     ):
         if engine not in _ENGINES:
             raise ValueError(f"engine must be one of {', '.join(_ENGINES)}")
@@ -85,6 +100,8 @@ class Router:
         self.by_name: dict[str, Element] = {}
         self.memory: Memory | None = None
         self.layout = Layout([], 0)
+        self.interfaces = interfaces
+        self.ports: dict[str, RingPort] = {}
         self.image: Image | None = None
         self.image_from_cache = False
         self._loaded: LoadedImage | None = None
@@ -141,11 +158,13 @@ class Router:
         self._install()
 
     def _create(self) -> None:
-        ports = resolve_ports(self.configuration, catalog.port_rules, self.diagnostics)
+        in_domain = self.interfaces is not None
+        rules = functools.partial(catalog.port_rules, in_domain=in_domain)
+        ports = resolve_ports(self.configuration, rules, self.diagnostics)
         self.failed_initialize = bool(self.diagnostics.errors)
         self.diagnostics.raise_if_errors()
         for i, use in enumerate(self.configuration.elements):
-            cls = catalog.find(use.class_name)
+            cls = catalog.find(use.class_name, in_domain=in_domain)
             assert cls is not None
             element: Element = cls.__new__(cls)
             element.name, element.class_name, element.arguments = use.name, use.class_name, use.arguments
@@ -204,8 +223,12 @@ class Router:
         self.program.upcall = self.drain_host
         self.roots: list[tuple[str, Stateful]] = [
             ("driver", self.driver), ("clock", self.clock), ("random", self.random), ("host", self.host),
-            *((e.name, e) for e in self.elements), ("pool", self.pool),
+            *((e.name, e) for e in self.elements), *((f"port {name}", port) for name, port in self.ports.items()),
+            ("pool", self.pool),
         ]
+        self.driver.ports = tuple(self.ports.values())
+        if self.is_isolated:
+            self.driver.host = self.host
         for element in self.elements:
             element.pool = self.pool
         for _, root in self.roots:
@@ -213,7 +236,7 @@ class Router:
         # Offset 0 stays free: it means "no packet".
         self.layout = lay_out(self.roots, start=64)
         self._spare = self.layout.size
-        self.memory = Memory(self.layout.size + _RECONFIGURE_BYTES)
+        self.memory = Memory(self.layout.size + (0 if self.is_isolated else _RECONFIGURE_BYTES), huge_pages=not self.is_isolated)
         attach(self.roots, self.memory)
         self.pool.fill()
         if self._simulated_start_ns is not None:
@@ -229,6 +252,41 @@ class Router:
         self.driver.begin()
         for element in self.elements:
             element.started()
+
+    def move_to(self, memory: Memory) -> None:
+        """Work on another block with the same layout and its content, which a machine runs; nothing is written there."""
+        attach(self.roots, memory, write=False)
+        self.memory = memory
+
+    @property
+    def is_isolated(self) -> bool:
+        return self.interfaces is not None
+
+    @property
+    def root(self) -> str:
+        """The entry point of the image."""
+        return Program.TURN if self.is_isolated else Program.RUN
+
+    def port(self, name: str, *, reader: Task | None = None, writer: Task | None = None) -> RingPort:
+        """The port behind an interface's name, for the one element that reads it and the one that writes it.
+
+        Outside a domain the port is made here; its peer is whoever maps it.
+        """
+        if self.interfaces is not None and name not in self.interfaces:
+            there = ", ".join(self.interfaces) or "none"
+            raise ConfigureError(f"no interface '{name}' in this domain (it has {there}); add a vif to the domain file")
+        if name not in self.ports:
+            self.ports[name] = RingPort(name, self.driver)
+            if self.interfaces is None:
+                self.calls.feeders.append(functools.partial(_poll, self.ports[name]))
+                self.calls.after_run.append(functools.partial(_publish, self.ports[name]))
+        port = self.ports[name]
+        for role, task in (("reader", reader), ("writer", writer)):
+            if task is not None:
+                if getattr(port, role) is not None:
+                    raise ConfigureError(f"interface '{name}' has a {role} already: one element reads it, and one writes it")
+                setattr(port, role, task)
+        return port
 
     def _seed_tables(self, root: Stateful) -> None:
         for _, inner in root.state_objects():
@@ -250,14 +308,14 @@ class Router:
         if self.image is not None:
             return self.image
         assert self.memory is not None
-        key = fingerprint(self.roots, self.layout.size, "inline")
+        key = fingerprint(self.roots, self.layout.size, self.root)
         if self.cache is not None and (cached := self.cache.load(key)) is not None:
             self.image, self.image_from_cache = cached, True
             return cached
         from penstock.datapath.llvm.compile import compile_text, link
 
         text = self.assembly()
-        code, entries = link(compile_text(text), [Program.RUN])
+        code, entries = link(compile_text(text), [self.root])
         self.image = Image(code, entries)
         if self.cache is not None:
             self.cache.store(key, self.image)
@@ -267,9 +325,9 @@ class Router:
         """LLVM assembly of everything the driver can reach."""
         from penstock.datapath.llvm.emit import emit_module
 
-        functions = self.program.build()
+        functions = self.program.build(self.root)
         return emit_module(
-            functions, {Program.RUN}, release=self.program.release().name,
+            functions, {self.root}, release=self.program.release().name,
             depth_offset=self.driver._offsets["depth"], upcall_offset=self.driver._offsets["upcall"],
         )
 

@@ -514,6 +514,9 @@ class Expressions(PacketOperations):
     def _do_upcall(self) -> None:
         self.emit(ir.Upcall(self.line))
 
+    def _do_fence(self, full: Any = False) -> None:
+        self.emit(ir.Fence(self.line, bool(full)))
+
     def _do_dispatch(self, index: Any, targets: Any) -> Runtime:
         return Runtime(
             self.assign(BOOL, ir.Dispatch(BOOL, self.convert(self.number(index, U32), U32), list(targets)), "worked")

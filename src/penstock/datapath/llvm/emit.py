@@ -581,6 +581,9 @@ class _Function:
         at = self.value(f"getelementptr i8, ptr %m, i64 {self.module.upcall_offset}")
         self.line(f"call void {self.value(f'load ptr, ptr {at}, align 8')}()")
 
+    def _s_fence(self, s: ir.Fence) -> None:
+        self.line(f"fence {'seq_cst' if s.full else 'acq_rel'}")
+
     def _s_return(self, s: ir.Return) -> None:
         if s.value is None:
             self.line(self.default_return())

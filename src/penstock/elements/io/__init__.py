@@ -1,0 +1,1 @@
+"""Elements at the edge of a domain: its interfaces."""

@@ -1,0 +1,366 @@
+"""The few instructions around a router: the guest's loop, and the host's threads that run and wake domains.
+
+Made with llvmlite and kept in the image cache, as the routers are. Its functions:
+
+``serve(control, hook, context)``
+    Turns of all installed configurations until something is wanted, then ``hook(context)``; ends when that gives 1.
+``doorbell(context)``
+    The hook inside a virtual machine: ``out``, which leaves it.
+``attend(context)``
+    The host's side of a hook: wakes peers, tells Python, and sleeps until there is something to do. Gives 1 to end.
+``upcall(memory)``
+    What packet code calls to have the host read its ring now.
+``thread(context)``, ``vcpu(context)``
+    What a thread runs: ``serve`` in this process, or a virtual CPU.
+``exchange(address, value)``, ``claim(context)``
+    For Python: put a value and get the old one at once; make a domain HELD that is IDLE, and get the state found.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from penstock.isolation.layout import MAX_INSTANCES, Context, Control, Entry, Event, Request, State, Want
+from penstock.runtime.image import Image, ImageCache
+
+__all__ = ["DOORBELL_PORT", "HOOK_WORD", "loops"]
+
+DOORBELL_PORT = 0x10
+#: words at the start of instance memory, which no router uses: control, hook, context
+CONTROL_WORD, HOOK_WORD, CONTEXT_WORD = 8, 16, 24
+EXPORTS = ["serve", "doorbell", "attend", "upcall", "thread", "vcpu", "exchange", "claim"]
+
+_FUTEX, _WRITE, _IOCTL, _GETTID, _FUTEX_WAITV, _CLOCK_GETTIME = 202, 1, 16, 186, 449, 228
+_FUTEX_WAIT, _FUTEX_WAKE = 0, 1
+_KVM_RUN, _KVM_EXIT_IO = 0xAE80, 2
+_NEVER = 0xFFFF_FFFF_FFFF_FFFF
+_EINTR, _EAGAIN = 4, 11
+_EXIT_REASON_OFFSET = 8
+
+
+@functools.cache
+def loops() -> Image:
+    """The functions, from the image cache where it has them."""
+    cache = ImageCache()
+    key = hashlib.sha256(b"loops" + Path(__file__).read_bytes() + Path(__file__).with_name("layout.py").read_bytes()).hexdigest()
+    image = cache.load(key)
+    if image is None or set(image.entries) != set(EXPORTS):
+        from penstock.datapath.llvm.compile import compile_text, link
+
+        code, entries = link(compile_text(_module_text()), EXPORTS)
+        image = Image(code, entries)
+        cache.store(key, image)
+    return image
+
+
+def _module_text() -> str:
+    from llvmlite import ir
+
+    module = ir.Module("loops")
+    functions: dict[str, Any] = {}
+    for name, arguments in (("doorbell", 1), ("attend", 1), ("serve", 3), ("upcall", 1), ("thread", 1), ("vcpu", 1),
+                            ("exchange", 2), ("claim", 1)):
+        functions[name] = ir.Function(module, ir.FunctionType(ir.IntType(64), [ir.IntType(64)] * arguments), name)
+    for name, function in functions.items():
+        _WRITERS[name](_Code(ir, function, functions))
+    # Hidden: reached relative to the code itself, not through a table.
+    return str(module).replace("define i64", "define hidden i64")
+
+
+class _Code:
+    """A function being written: 64-bit values, memory by address."""
+
+    def __init__(self, ir: Any, function: Any, functions: dict[str, Any]):
+        self.ir, self.function, self.functions = ir, function, functions
+        self.b: Any = ir.IRBuilder(function.append_basic_block("entry"))
+        self.args = function.args
+        self.i64, self.i32 = ir.IntType(64), ir.IntType(32)
+
+    def const(self, value: int) -> Any:
+        return self.i64(value - (1 << 64) if value >> 63 else value)
+
+    def num(self, value: Any) -> Any:
+        return self.const(int(value)) if isinstance(value, int) else value
+
+    def _pointer(self, base: Any, offset: Any, bits: int) -> Any:
+        address = self.b.add(base, self.num(offset))
+        return self.b.inttoptr(address, self.ir.IntType(bits).as_pointer())
+
+    def load(self, base: Any, offset: Any, bits: int = 64) -> Any:
+        """Others change what is there: each load is made, once."""
+        value = self.b.load_atomic(self._pointer(base, offset, bits), "acquire", bits // 8)
+        return value if bits == 64 else self.b.zext(value, self.i64)
+
+    def store(self, base: Any, offset: Any, value: Any, bits: int = 64) -> None:
+        value = self.num(value)
+        if bits != 64:
+            value = self.b.trunc(value, self.ir.IntType(bits))
+        self.b.store_atomic(value, self._pointer(base, offset, bits), "release", bits // 8)
+
+    def swap_if(self, base: Any, offset: Any, old: int, new: int) -> Any:
+        """Compare and exchange of a 32-bit word; the value found."""
+        pair = self.b.cmpxchg(self._pointer(base, offset, 32), self.i32(old), self.i32(new), "seq_cst", "seq_cst")
+        return self.b.zext(self.b.extract_value(pair, 0), self.i64)
+
+    def set_bits(self, base: Any, offset: Any, bits: Any) -> None:
+        self.b.atomic_rmw("or", self._pointer(base, offset, 64), self.num(bits), "seq_cst")
+
+    def variable(self, value: Any) -> Any:
+        with self.b.goto_entry_block():
+            place = self.b.alloca(self.i64)
+        self.b.store(self.num(value), place)
+        return place
+
+    def get(self, variable: Any) -> Any:
+        return self.b.load(variable)
+
+    def set(self, variable: Any, value: Any) -> None:
+        self.b.store(self.num(value), variable)
+
+    def test(self, op: str, a: Any, b: Any) -> Any:
+        return self.b.icmp_unsigned(op, self.num(a), self.num(b))
+
+    def has(self, value: Any, bits: int) -> Any:
+        return self.test("!=", self.b.and_(value, self.num(bits)), 0)
+
+    def when(self, condition: Any) -> Any:
+        return self.b.if_then(condition)
+
+    @contextlib.contextmanager
+    def each(self, count: Any) -> Iterator[Any]:
+        """A loop with an index."""
+        index = self.variable(0)
+        top, body, done = (self.function.append_basic_block() for _ in range(3))
+        self.b.branch(top)
+        self.b.position_at_end(top)
+        self.b.cbranch(self.test("<", self.get(index), count), body, done)
+        self.b.position_at_end(body)
+        yield self.get(index)
+        self.set(index, self.b.add(self.get(index), self.const(1)))
+        self.b.branch(top)
+        self.b.position_at_end(done)
+
+    @contextlib.contextmanager
+    def forever(self) -> Iterator[tuple[Any, Any]]:
+        """A loop; gives the blocks to go on and to leave."""
+        top, done = self.function.append_basic_block(), self.function.append_basic_block()
+        self.b.branch(top)
+        self.b.position_at_end(top)
+        yield top, done
+        if not self.b.block.is_terminated:
+            self.b.branch(top)
+        self.b.position_at_end(done)
+
+    def call(self, name: str, *arguments: Any) -> Any:
+        return self.b.call(self.functions[name], [self.num(a) for a in arguments])
+
+    def call_at(self, address: Any, *arguments: Any) -> Any:
+        kind = self.ir.FunctionType(self.i64, [self.i64] * len(arguments))
+        return self.b.call(self.b.inttoptr(address, kind.as_pointer()), [self.num(a) for a in arguments])
+
+    def syscall(self, number: int, *arguments: Any) -> Any:
+        """The kernel's answer: negative errors, no errno."""
+        values = [self.num(a) for a in (*arguments, *([0] * (6 - len(arguments))))]
+        kind = self.ir.FunctionType(self.i64, [self.i64] * 7)
+        registers = "={rax},{rax},{rdi},{rsi},{rdx},{r10},{r8},{r9},~{rcx},~{r11},~{memory}"
+        return self.b.asm(kind, "syscall", registers, [self.const(number), *values], True)
+
+    def address_of(self, variable: Any) -> Any:
+        return self.b.ptrtoint(variable, self.i64)
+
+    def futex_wait(self, base: Any, offset: int, expected: int) -> None:
+        self.syscall(_FUTEX, self.b.add(base, self.num(offset)), _FUTEX_WAIT, expected, 0)
+
+    def futex_wake(self, address: Any) -> None:
+        self.syscall(_FUTEX, address, _FUTEX_WAKE, 0x7FFFFFFF)
+
+    def ret(self, value: Any) -> None:
+        self.b.ret(self.num(value))
+
+
+def _doorbell(c: _Code) -> None:
+    kind = c.ir.FunctionType(c.ir.VoidType(), [c.ir.IntType(16)])
+    c.b.asm(kind, "outb %al, $0", "{dx},~{memory}", [c.ir.IntType(16)(DOORBELL_PORT)], True)
+    c.ret(0)
+
+
+def _upcall(c: _Code) -> None:
+    (memory,) = c.args
+    control = c.load(memory, CONTROL_WORD)
+    c.store(control, Control.RESULT, Want.UPCALL | Want.HOST | Want.BUSY)
+    c.call_at(c.load(memory, HOOK_WORD), c.load(memory, CONTEXT_WORD))
+    c.ret(0)
+
+
+def _serve(c: _Code) -> None:
+    control, hook, context = c.args
+    with c.forever() as (_, done):
+        wants, deadline = c.variable(0), c.variable(_NEVER)
+        c.set(wants, 0)
+        c.set(deadline, _NEVER)
+        with c.each(c.b.and_(c.load(control, Control.COUNT), c.const(2 * MAX_INSTANCES - 1))) as i:
+            entry = c.b.add(control, c.b.add(c.b.mul(i, c.const(Entry.SIZE)), c.const(Control.ENTRIES)))
+            turn = c.load(entry, Entry.TURN)
+            with c.when(c.test("!=", turn, 0)):
+                memory = c.load(entry, Entry.MEMORY)
+                clock = c.b.add(memory, c.load(entry, Entry.CLOCK_OFFSET))
+                for k in (0, 8, 16):
+                    c.store(clock, k, c.load(control, Control.TIME + k))
+                result = c.call_at(turn, memory, c.load(control, Control.LIMIT))
+                c.store(entry, Entry.RESULT, result)
+                c.set(wants, c.b.or_(c.get(wants), result))
+                expiry = c.load(memory, c.load(entry, Entry.EXPIRY_OFFSET))
+                with c.when(c.test("<", expiry, c.get(deadline))):
+                    c.set(deadline, expiry)
+        muted = c.b.xor(c.load(control, Control.MUTE), c.const(_NEVER))
+        c.set(wants, c.b.and_(c.get(wants), muted))
+        calm = c.b.and_(c.test("==", c.get(wants), Want.BUSY), c.test("==", c.load(control, Control.STOP), 0))
+        with c.when(c.b.not_(calm)):
+            c.store(control, Control.RESULT, c.get(wants))
+            c.store(control, Control.DEADLINE_NS, c.get(deadline))
+            ended = c.call_at(hook, context)
+            with c.when(c.test("!=", ended, 0)):
+                c.b.branch(done)
+    c.ret(0)
+
+
+def _attend(c: _Code) -> None:
+    (context,) = c.args
+    control = c.load(context, Context.CONTROL)
+    n_ports = c.load(context, Context.N_PORTS)
+    wants = c.variable(c.load(control, Control.RESULT))
+    c.store(context, Context.BEATS, c.b.add(c.load(context, Context.BEATS), c.const(1)))
+    with c.each(n_ports) as i:
+        port = c.load(c.b.add(context, c.b.mul(i, c.const(8))), Context.PORTS)
+        with c.when(c.test("!=", c.load(port, 64, 32), 0)):
+            c.store(port, 64, 0, 32)
+            c.futex_wake(c.b.add(port, c.const(64)))
+    _tell_host(c, context, control, wants)
+    with c.forever() as (again, _):
+        request = c.load(context, Context.REQUEST)
+        with c.when(c.test("==", request, Request.END)):
+            c.store(context, Context.STATE, State.ENDED, 32)
+            c.futex_wake(context)
+            c.ret(1)
+        with c.when(c.test("==", request, Request.PAUSE)):
+            c.store(context, Context.STATE, State.PARKED, 32)
+            c.futex_wake(context)
+            c.futex_wait(context, Context.KICK, 0)
+            c.store(context, Context.KICK, 0, 32)
+            c.b.branch(again)
+        with c.when(c.has(c.get(wants), Want.BUSY)):
+            c.store(context, Context.STATE, State.RUNNING, 32)
+            _refresh_time(c, context, control)
+            c.ret(0)
+        _sleep(c, context, control, n_ports)
+        with c.forever() as (_, awake):
+            found = c.swap_if(context, Context.STATE, State.IDLE, State.RUNNING)
+            with c.when(c.test("!=", found, State.HELD)):
+                c.b.branch(awake)
+            c.futex_wait(context, Context.STATE, State.HELD)
+        c.set(wants, Want.BUSY)
+    c.b.unreachable()
+
+
+def _tell_host(c: _Code, context: Any, control: Any, wants: Any) -> None:
+    """Events for Python, each once: what was told is muted until Python has seen to it."""
+    news = c.b.and_(c.get(wants), c.const(Want.HOST | Want.STOPPED | Want.UPCALL))
+    with c.when(c.test("!=", news, 0)):
+        c.set_bits(context, Context.EVENTS, news)
+        c.set_bits(control, Control.MUTE, c.b.and_(news, c.const(Want.HOST | Want.STOPPED)))
+        c.syscall(_WRITE, c.load(context, Context.EVENTFD), c.b.add(context, c.const(Context.ONE)), 8)
+    with c.when(c.has(c.get(wants), Want.UPCALL)):
+        with c.forever() as (_, answered):
+            with c.when(c.test("!=", c.load(context, Context.ACK, 32), 0)):
+                c.b.branch(answered)
+            with c.when(c.test("==", c.load(context, Context.REQUEST), Request.END)):
+                c.b.branch(answered)
+            c.futex_wait(context, Context.ACK, 0)
+        c.store(context, Context.ACK, 0, 32)
+
+
+def _sleep(c: _Code, context: Any, control: Any, n_ports: Any) -> None:
+    """Until a peer, a timer or the host wants something."""
+    c.store(context, Context.STATE, State.IDLE, 32)
+    deadline = c.load(control, Control.DEADLINE_NS)
+    billion = c.const(1_000_000_000)
+    with c.b.goto_entry_block():
+        when = c.b.alloca(c.i64, 2)
+    when_at = c.address_of(when)
+    c.store(when_at, 0, c.b.udiv(deadline, billion))
+    c.store(when_at, 8, c.b.urem(deadline, billion))
+    # The kernel takes no time beyond what a signed number holds.
+    timeout = c.b.select(c.test("<", deadline, 1 << 62), when_at, c.const(0))
+    waits = c.b.add(context, c.const(Context.WAITS))
+    c.syscall(_FUTEX_WAITV, waits, c.b.add(n_ports, c.const(1)), 0, timeout, 0)
+    c.store(context, Context.KICK, 0, 32)
+    with c.each(n_ports) as i:
+        c.store(c.load(c.b.add(context, c.b.mul(i, c.const(8))), Context.PORTS), 0, 0, 32)
+
+
+def _refresh_time(c: _Code, context: Any, control: Any) -> None:
+    with c.b.goto_entry_block():
+        now = c.b.alloca(c.i64, 2)
+    at = c.address_of(now)
+    c.syscall(_CLOCK_GETTIME, 0, at)
+    cycles = c.b.call(c.b.module.declare_intrinsic("llvm.readcyclecounter", (), c.ir.FunctionType(c.i64, [])), [])
+    ns = c.b.add(c.b.mul(c.load(at, 0), c.const(1_000_000_000)), c.load(at, 8))
+    c.store(control, Control.TIME, ns)
+    c.store(control, Control.TIME + 8, c.b.add(cycles, c.load(context, Context.ONE + 8)))
+    c.store(control, Control.TIME + 16, c.load(context, Context.RATE))
+
+
+def _thread(c: _Code) -> None:
+    (context,) = c.args
+    c.store(context, Context.THREAD, c.syscall(_GETTID))
+    control = c.load(context, Context.CONTROL)
+    c.store(control, Control.RESULT, Want.BUSY)
+    ended = c.call("attend", context)
+    with c.when(c.test("==", ended, 0)):
+        hook = c.b.ptrtoint(c.functions["attend"], c.i64)
+        c.call("serve", control, hook, context)
+    c.ret(0)
+
+
+def _vcpu(c: _Code) -> None:
+    (context,) = c.args
+    c.store(context, Context.THREAD, c.syscall(_GETTID))
+    control, run = c.load(context, Context.CONTROL), c.load(context, Context.RUN)
+    c.store(control, Control.RESULT, Want.BUSY)
+    with c.forever() as (again, done):
+        with c.when(c.test("!=", c.call("attend", context), 0)):
+            c.b.branch(done)
+        answer = c.syscall(_IOCTL, c.load(context, Context.VCPU), _KVM_RUN, 0)
+        reason = c.load(run, _EXIT_REASON_OFFSET, 32)
+        fine = c.b.and_(c.test("==", answer, 0), c.test("==", reason, _KVM_EXIT_IO))
+        with c.when(fine):
+            c.b.branch(again)
+        interrupted = c.b.or_(c.test("==", answer, -_EINTR & _NEVER), c.test("==", answer, -_EAGAIN & _NEVER))
+        with c.when(c.b.and_(interrupted, c.test("!=", c.load(context, Context.REQUEST), Request.END))):
+            c.store(control, Control.RESULT, Want.BUSY)
+            c.b.branch(again)
+        c.store(context, Context.REASON, c.b.select(c.test("==", answer, 0), reason, answer))
+        c.store(context, Context.STATE, State.CRASHED, 32)
+        c.futex_wake(context)
+        c.set_bits(context, Context.EVENTS, Event.CRASHED)
+        c.syscall(_WRITE, c.load(context, Context.EVENTFD), c.b.add(context, c.const(Context.ONE)), 8)
+        c.b.branch(done)
+    c.ret(0)
+
+
+def _exchange(c: _Code) -> None:
+    address, value = c.args
+    c.ret(c.b.atomic_rmw("xchg", c.b.inttoptr(address, c.i64.as_pointer()), value, "seq_cst"))
+
+
+def _claim(c: _Code) -> None:
+    c.ret(c.swap_if(c.args[0], Context.STATE, State.IDLE, State.HELD))
+
+
+_WRITERS = {"doorbell": _doorbell, "upcall": _upcall, "serve": _serve, "attend": _attend, "thread": _thread, "vcpu": _vcpu,
+            "exchange": _exchange, "claim": _claim}

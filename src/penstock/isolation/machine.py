@@ -1,0 +1,456 @@
+"""What all machines have in common: installing configurations, pausing, reading and writing their memory, events."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import os
+import select
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from penstock.datapath.clock import ns_per_cycle_32
+from penstock.datapath.memory import Memory
+from penstock.isolation.layout import MAX_INSTANCES, Context, Control, Entry, Event, Request, State
+from penstock.isolation.loops import CONTEXT_WORD, CONTROL_WORD, HOOK_WORD, loops
+from penstock.isolation.region import CONTEXT, CONTROL, Region
+from penstock.isolation.template import Template
+from penstock.ring.port import SharedPort
+from penstock.runtime.image import LoadedImage
+from penstock.runtime.router import Router
+
+__all__ = ["Instance", "Machine", "MachineError"]
+
+_FUTEX, _FUTEX_WAIT, _FUTEX_WAKE, _TGKILL = 202, 0, 1, 234
+#: tasks in one turn: short enough that a pause is answered at once, long enough that a turn costs nothing
+_TURN_TASKS = 64
+_SMALL_WAIT = struct.pack("<QQ", 0, 50_000_000)
+#: FUTEX2_SIZE_U32
+_WORD_SIZE_FLAG = 2
+_WAIT = struct.Struct("<QQII")
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+
+
+class MachineError(Exception):
+    """The machine cannot be made, or does not answer."""
+
+
+@functools.cache
+def host_loops() -> LoadedImage:
+    """The loops in executable memory of this process."""
+    return LoadedImage(loops())
+
+
+@functools.cache
+def _helpers() -> tuple[Callable[..., int], Callable[..., int]]:
+    image = host_loops()
+    exchange = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64)
+    claim = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64)
+    return exchange(image.address + image.image.entries["exchange"]), claim(image.address + image.image.entries["claim"])
+
+
+def futex_wake(address: int) -> None:
+    _libc.syscall(_FUTEX, ctypes.c_void_p(address), _FUTEX_WAKE, 0x7FFFFFFF, None, None, 0)
+
+
+def futex_wait(address: int, expected: int) -> None:
+    """Until it changes, or 50 ms."""
+    _libc.syscall(_FUTEX, ctypes.c_void_p(address), _FUTEX_WAIT, ctypes.c_uint32(expected), _SMALL_WAIT, None, 0)
+
+
+class _Events:
+    """One thread of this process that hears what all its machines want."""
+
+    def __init__(self) -> None:
+        self.descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.machines: dict[int, Machine] = {}
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def add(self, machine: Machine) -> None:
+        with self._lock:
+            self.machines[id(machine)] = machine
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="penstock-events", daemon=True)
+                self._thread.start()
+
+    def remove(self, machine: Machine) -> None:
+        with self._lock:
+            self.machines.pop(id(machine), None)
+
+    def _run(self) -> None:
+        poll = select.poll()
+        poll.register(self.descriptor, select.POLLIN)
+        while True:
+            poll.poll()
+            with contextlib.suppress(BlockingIOError):
+                os.read(self.descriptor, 8)
+            for machine in list(self.machines.values()):
+                machine.take_events()
+
+
+@functools.cache
+def events() -> _Events:
+    return _Events()
+
+
+@dataclass(eq=False)
+class Instance:
+    """One configuration installed in a machine. ``router`` gives its elements and handlers, made when first asked for."""
+
+    number: int
+    template: Template
+    machine: Machine
+    code_at: int
+    data_at: int
+    memory: Memory
+    _router: Router | None = field(default=None, repr=False)
+
+    @property
+    def router(self) -> Router:
+        if self._router is None:
+            with self.machine.lock:
+                if self._router is None:
+                    self._router = self.template.router(self.memory)
+        return self._router
+
+    def read(self, handler: str, parameter: str = "") -> str:
+        """A handler's value, read from memory while the domain runs."""
+        return self.router.handlers.read(handler, parameter)
+
+    def write(self, handler: str, value: str = "") -> None:
+        """Write a handler, while the domain stands still between two turns."""
+        router = self.router
+        with self.machine.held(changes=True):
+            router.handlers.write(handler, value)
+
+    def next_expiry_changed(self) -> None:
+        self.machine.kick()
+
+
+class Machine:
+    """Runs installed configurations apart from its maker. A context manager: at its end the machine is gone.
+
+    ``data_bytes`` is the memory for instances, rings included.
+    """
+
+    isolation = "inline"
+    #: whether a domain that does not come back can be stopped
+    can_interrupt = False
+
+    def __init__(self, *, data_bytes: int = 4 << 20, name: str = ""):
+        self.name = name
+        self.lock = threading.RLock()
+        self.instances: dict[int, Instance] = {}
+        self.ports: list[SharedPort] = []
+        self.on_event: Callable[[Machine, Event], None] | None = None
+        self.crash_reason = ""
+        self._paused = False
+        self._started = False
+        self._closed = False
+        self._thread = ctypes.c_ulong(0)
+        self.region = Region(data_bytes, shared=self.isolation == "process")
+        self.context, self.control = self.region.context, self.region.control
+        exchange, claim = _helpers()
+        self._exchange, self._claim = exchange, claim
+        context, control = self.context, self.control
+        context.store(Context.CONTROL, 8, control.address)
+        context.store(Context.EVENTFD, 8, events().descriptor)
+        context.store(Context.ONE, 8, 1)
+        context.store(Context.RATE, 8, ns_per_cycle_32())
+        control.store(Control.LIMIT, 8, _TURN_TASKS)
+        self._set_waits()
+        events().add(self)
+
+    # What kinds of machines differ in
+
+    def _address(self, offset: int) -> int:
+        """An offset of the region as the isolated side sees it."""
+        return self.region.address + offset
+
+    def _place_code(self, code: bytes) -> int:
+        """Make code executable for the isolated side; gives its offset in the region, or an address below 0 as ~address."""
+        self._loaded = [*getattr(self, "_loaded", []), loaded := LoadedImage(_Code(code))]
+        return ~loaded.address
+
+    def _hooks(self) -> tuple[int, int, int]:
+        """For upcalls: the function, the hook it calls, and the hook's argument."""
+        entries = loops().entries
+        base = host_loops().address
+        return base + entries["upcall"], base + entries["attend"], self.context.address
+
+    def _loop(self) -> str:
+        return "thread"
+
+    def _run(self) -> None:
+        """Start running, in a thread of its own."""
+        image = host_loops()
+        self._thread = _start_thread(image.address + image.image.entries[self._loop()], self.context.address)
+
+    def _stopped(self) -> None:
+        """The loop has ended: wait for what ran it."""
+        if self._thread.value:
+            _libc.pthread_join(self._thread, None)
+            self._thread = ctypes.c_ulong(0)
+
+    def _interrupt(self) -> None:
+        """Make a domain that does not come back come back."""
+
+    # Configurations
+
+    def install(self, template: Template, ports: Mapping[str, SharedPort] | None = None, *, number: int | None = None,
+                seed: int | None = None) -> Instance:
+        """Put a configuration into the machine; it runs from the next turn on."""
+        with self.lock:
+            if number is None:
+                number = next((n for n in range(MAX_INSTANCES) if n not in self.instances), MAX_INSTANCES)
+            if number >= MAX_INSTANCES or number in self.instances:
+                raise MachineError(f"{self.name}: configuration {number} is in use (a domain holds {MAX_INSTANCES})")
+            needed = [(name, at, (ports or {}).get(name)) for name, at in template.ports.items()]
+            for name, _, port in needed:
+                if port is None:
+                    raise MachineError(f"{self.name}: interface '{name}' is not there")
+                if port in self.ports:
+                    raise MachineError(f"{self.name}: interface '{name}' is in use by another configuration of this domain")
+            data_at = self.region.allocate("data", template.size_bytes)
+            memory = self.region.memory(data_at, template.size_bytes)
+            template.fill(memory, seed=seed)
+            with self._standing_still():
+                for _, at, port in needed:
+                    assert port is not None
+                    port.map_into(memory, at)
+                    self.ports.append(port)
+                code_at = self._place_code(template.image.code)
+                instance = Instance(number, template, self, code_at, data_at, memory)
+                self._enter(instance)
+                self.instances[number] = instance
+                if template.needs_host:
+                    _ = instance.router
+                if needed:
+                    self._set_waits()
+            return instance
+
+    def _enter(self, instance: Instance) -> None:
+        """Write the table that the loop goes through."""
+        template, memory = instance.template, instance.memory
+        upcall, hook, context = self._hooks()
+        memory.store(CONTROL_WORD, 8, self._address(CONTROL))
+        memory.store(HOOK_WORD, 8, hook)
+        memory.store(CONTEXT_WORD, 8, context)
+        memory.store(template.upcall_offset, 8, upcall)
+        at = Control.ENTRIES + Entry.SIZE * instance.number
+        control = self.control
+        control.store(at + Entry.MEMORY, 8, self._address(instance.data_at))
+        control.store(at + Entry.CLOCK_OFFSET, 8, template.clock_offset)
+        control.store(at + Entry.EXPIRY_OFFSET, 8, template.expiry_offset)
+        control.store(at + Entry.TURN, 8, self._code_address(instance.code_at) + template.image.entries[template.entry])
+        control.store(Control.COUNT, 8, max(control.load(Control.COUNT, 8), instance.number + 1))
+
+    def _code_address(self, code_at: int) -> int:
+        return ~code_at if code_at < 0 else self._address(code_at)
+
+    def remove(self, instance: Instance) -> None:
+        """Take a configuration out. What its queues hold is lost."""
+        with self.lock, self._standing_still():
+            self.control.store(Control.ENTRIES + Entry.SIZE * instance.number, 8, 0)
+            del self.instances[instance.number]
+            if instance._router is not None:
+                instance._router.close()
+            gone = [p for p in self.ports if p.mapped_by is instance.memory]
+            self.ports = [p for p in self.ports if p not in gone]
+            for port in gone:
+                port.unmapped()
+            self._set_waits()
+            self.region.release("data", instance.data_at, instance.template.size_bytes)
+            if instance.code_at >= 0:
+                self.region.release("code", instance.code_at, len(instance.template.image.code))
+
+    def _set_waits(self) -> None:
+        """What the host's loop sleeps on: its own word, and one of each port."""
+        context = self.context
+        context.view[Context.WAITS : Context.WAITS + _WAIT.size] = _WAIT.pack(0, context.address + Context.KICK, _WORD_SIZE_FLAG, 0)
+        for i, port in enumerate(self.ports):
+            context.store(Context.PORTS + 8 * i, 8, port.domain_address)
+            at = Context.WAITS + _WAIT.size * (i + 1)
+            context.view[at : at + _WAIT.size] = _WAIT.pack(1, port.domain_address, _WORD_SIZE_FLAG, 0)
+        context.store(Context.N_PORTS, 8, len(self.ports))
+
+    # Life
+
+    @property
+    def state(self) -> State:
+        return State(self.context.load(Context.STATE, 4))
+
+    def start(self) -> None:
+        with self.lock:
+            if not self._started:
+                self._started = True
+                self._run()
+
+    def kick(self) -> None:
+        """Wake the domain, to look again at what there is to do."""
+        self.context.store(Context.KICK, 4, 1)
+        futex_wake(self.context.address + Context.KICK)
+
+    def pause(self) -> None:
+        """Stand still until ``resume``."""
+        with self.lock:
+            if not self._paused:
+                self._paused = True
+                if self._started:
+                    self._park()
+
+    def resume(self) -> None:
+        with self.lock:
+            if self._paused:
+                self._paused = False
+                if self._started:
+                    self._unpark()
+
+    @property
+    def is_paused(self) -> bool:
+        return self._paused
+
+    def _park(self) -> None:
+        context = self.context
+        context.store(Context.REQUEST, 8, Request.PAUSE)
+        self.control.store(Control.STOP, 8, 1)
+        self.kick()
+        self._wait_for_state(State.PARKED, State.CRASHED, State.ENDED)
+
+    def _wait_for_state(self, *wanted: State, timeout_s: float = 2.0) -> None:
+        end = time.monotonic() + timeout_s
+        while (state := self.state) not in wanted:
+            if time.monotonic() > end:
+                raise MachineError(f"{self.name}: the domain does not come back from its packet code; destroy it")
+            futex_wait(self.context.address + Context.STATE, state)
+
+    def _unpark(self) -> None:
+        self.context.store(Context.REQUEST, 8, Request.RUN)
+        self.control.store(Control.STOP, 8, 0)
+        self.kick()
+
+    @contextlib.contextmanager
+    def held(self, *, changes: bool = False) -> Iterator[None]:
+        """The domain stands still meanwhile. ``changes``: it must look afterwards whether there is something to do."""
+        with self.lock:
+            if not self._started or self._paused or self.state in (State.CRASHED, State.ENDED):
+                yield
+                return
+            if self._claim(self.context.address) == State.IDLE:
+                try:
+                    yield
+                finally:
+                    self.context.store(Context.STATE, 4, State.IDLE)
+                    futex_wake(self.context.address + Context.STATE)
+                    if changes:
+                        self.kick()
+                return
+            self._park()
+            try:
+                yield
+            finally:
+                self._unpark()
+
+    def _standing_still(self) -> contextlib.AbstractContextManager[None]:
+        return self.held(changes=True)
+
+    # Events
+
+    def take_events(self) -> None:
+        """See to what the domain wants; called by the events thread."""
+        found = Event(self._exchange(self.context.address + Context.EVENTS, 0))
+        if not found or self._closed:
+            return
+        with self.lock:
+            if self._closed:
+                return
+            if found & Event.CRASHED:
+                self.crash_reason = self.crash_reason or self._explain_crash()
+            if found & (Event.HOST | Event.STOPPED | Event.UPCALL):
+                self._exchange(self.control.address + Control.MUTE, 0)
+                for instance in list(self.instances.values()):
+                    if instance._router is not None or instance.template.needs_host:
+                        instance.router.drain_host()
+            if found & Event.UPCALL:
+                self.context.store(Context.ACK, 4, 1)
+                futex_wake(self.context.address + Context.ACK)
+        if self.on_event is not None:
+            self.on_event(self, found)
+
+    def _explain_crash(self) -> str:
+        return "it broke down"
+
+    # The end
+
+    def close(self) -> None:
+        """End the machine and give everything back. Safe to call twice."""
+        if self._closed:
+            return
+        self._closed = True
+        events().remove(self)
+        if self._started:
+            self.context.store(Context.REQUEST, 8, Request.END)
+            self.control.store(Control.STOP, 8, 1)
+            self.kick()
+            self.context.store(Context.ACK, 4, 1)
+            futex_wake(self.context.address + Context.ACK)
+            futex_wake(self.context.address + Context.STATE)
+            try:
+                self._wait_for_state(State.ENDED, State.CRASHED, timeout_s=0.5)
+            except MachineError:
+                self._interrupt()
+            self._stopped()
+        for instance in self.instances.values():
+            if instance._router is not None:
+                instance._router.close()
+        for port in self.ports:
+            port.unmapped()
+        self._release()
+
+    def _release(self) -> None:
+        self.region.close()
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+@dataclass(frozen=True)
+class _Code:
+    """What LoadedImage asks of an image."""
+
+    code: bytes
+    entries: Mapping[str, int] = field(default_factory=dict)
+
+
+@functools.cache
+def _attributes() -> Any:
+    """Small stacks: what runs there is known, and there may be thousands."""
+    attributes = ctypes.create_string_buffer(64)
+    _libc.pthread_attr_init(attributes)
+    _libc.pthread_attr_setstacksize(attributes, ctypes.c_size_t(128 << 10))
+    return attributes
+
+
+def _start_thread(function: int, argument: int) -> ctypes.c_ulong:
+    """A thread without Python, with all signals blocked: they are for the main thread."""
+    everything = ctypes.create_string_buffer(b"\xff" * 128)
+    before = ctypes.create_string_buffer(128)
+    thread = ctypes.c_ulong()
+    _libc.pthread_sigmask(2, everything, before)
+    try:
+        error = _libc.pthread_create(ctypes.byref(thread), _attributes(), ctypes.c_void_p(function), ctypes.c_void_p(argument))
+    finally:
+        _libc.pthread_sigmask(2, before, None)
+    if error:
+        raise MachineError(f"no thread for the domain: {os.strerror(error)} (see 'ulimit -u', /proc/sys/kernel/threads-max)")
+    return thread

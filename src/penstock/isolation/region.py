@@ -1,0 +1,90 @@
+"""The memory of a machine: one mapping, with windows for what must be kept apart.
+
+A virtual machine sees it from address 0; its page tables give each window of 2 MiB its rights: the first is the host's (page
+tables, Context), the second code (read, execute), the others data (read, write). Other machines use it where it lies.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+
+from penstock.datapath.memory import Memory
+from penstock.isolation.layout import CONTEXT_BYTES, CONTROL_BYTES
+
+__all__ = ["CODE", "CONTEXT", "CONTROL", "DATA", "STACK_TOP", "Region"]
+
+WINDOW = 2 << 20
+CONTEXT = 0x10000
+CODE = WINDOW
+DATA = 2 * WINDOW
+#: the stack grows down towards the code, where writing is a fault
+STACK_TOP = DATA + 0x10000
+CONTROL = STACK_TOP
+_FIRST = CONTROL + CONTROL_BYTES
+_PAGE = mmap.PAGESIZE
+MAP_FIXED, MAP_NORESERVE = 0x10, 0x4000
+
+
+class Region:
+    """``shared`` memory stays one with that of a child process."""
+
+    def __init__(self, data_bytes: int, *, shared: bool = False):
+        self.shared = shared
+        self.size = DATA + (max(data_bytes + (_FIRST - DATA), WINDOW) + WINDOW - 1) // WINDOW * WINDOW
+        kind = mmap.MAP_SHARED if shared else mmap.MAP_PRIVATE | MAP_NORESERVE
+        self.block = mmap.mmap(-1, self.size, flags=kind | mmap.MAP_ANONYMOUS)
+        self._anchor = ctypes.c_char.from_buffer(self.block)
+        self.address = ctypes.addressof(self._anchor)
+        self._free = {"code": [(CODE, WINDOW)], "data": [(_FIRST, self.size - _FIRST)]}
+
+    def allocate(self, kind: str, size: int) -> int:
+        """The offset of ``size`` bytes of code or data, in whole pages. Raises MemoryError."""
+        size = (size + _PAGE - 1) // _PAGE * _PAGE
+        places = self._free[kind]
+        for i, (offset, room) in enumerate(places):
+            if room >= size:
+                places[i : i + 1] = [(offset + size, room - size)] if room > size else []
+                return offset
+        raise MemoryError(f"no {size // 1024} KiB of {kind} left in the memory of this domain; give it more 'memory'")
+
+    def release(self, kind: str, offset: int, size: int) -> None:
+        """Give it back: zero, and without what was mapped there."""
+        size = (size + _PAGE - 1) // _PAGE * _PAGE
+        self._map_anew(offset, size)
+        places = sorted([*self._free[kind], (offset, size)])
+        merged: list[tuple[int, int]] = []
+        for start, room in places:
+            if merged and merged[-1][0] + merged[-1][1] == start:
+                merged[-1] = (merged[-1][0], merged[-1][1] + room)
+            else:
+                merged.append((start, room))
+        self._free[kind] = merged
+
+    def _map_anew(self, offset: int, size: int) -> None:
+        if self.shared:
+            self.block.madvise(mmap.MADV_REMOVE, offset, size)
+            return
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.mmap.restype = ctypes.c_void_p
+        flags = mmap.MAP_PRIVATE | MAP_NORESERVE | mmap.MAP_ANONYMOUS | MAP_FIXED
+        place = ctypes.c_void_p(self.address + offset)
+        libc.mmap(place, ctypes.c_size_t(size), mmap.PROT_READ | mmap.PROT_WRITE, flags, -1, ctypes.c_long(0))
+
+    def put(self, offset: int, content: bytes) -> None:
+        self.block[offset : offset + len(content)] = content
+
+    def memory(self, offset: int, size: int) -> Memory:
+        return Memory.within(self.block, offset, size)
+
+    @property
+    def context(self) -> Memory:
+        return self.memory(CONTEXT, CONTEXT_BYTES)
+
+    @property
+    def control(self) -> Memory:
+        return self.memory(CONTROL, CONTROL_BYTES)
+
+    def close(self) -> None:
+        """Give the pages back now; the addresses go once nothing looks at them any more."""
+        self._map_anew(0, self.size)

@@ -1,0 +1,196 @@
+"""The peer's side of a domain's port, and the memory that both share."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from penstock.datapath.ports import (
+    BUFFER_BYTES,
+    DOMAIN_WAITING,
+    HEAD,
+    LENGTHS,
+    PEER_WAITING,
+    PORT_BYTES,
+    RING_HEADER_BYTES,
+    RX,
+    SLOTS,
+    STARVED,
+    TAIL,
+    TX,
+)
+
+if TYPE_CHECKING:
+    from penstock.datapath.memory import Memory
+
+__all__ = ["PortError", "SharedPort"]
+
+_FUTEX, _FUTEX_WAIT, _FUTEX_WAKE = 202, 0, 1
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+_WRAP = 1 << 32
+
+
+class PortError(Exception):
+    """The domain broke the rules of the ring; the port is lost."""
+
+
+class _Arena:
+    """One file of shared memory for many ports: a descriptor for all of them."""
+
+    def __init__(self) -> None:
+        self.descriptor = os.memfd_create("penstock-rings", os.MFD_CLOEXEC)
+        self.size = 0
+        self.free: list[int] = []
+
+    def allocate(self) -> int:
+        if self.free:
+            return self.free.pop()
+        at = self.size
+        self.size += PORT_BYTES
+        os.ftruncate(self.descriptor, self.size)
+        return at
+
+    def release(self, at: int) -> None:
+        _libc.fallocate(self.descriptor, 3, ctypes.c_long(at), ctypes.c_long(PORT_BYTES))  # punch a hole, keep the size
+        self.free.append(at)
+
+
+_arena: dict[int, _Arena] = {}
+
+
+def _current_arena() -> _Arena:
+    """Of this process: a child must not hand out its parent's places."""
+    pid = os.getpid()
+    if pid not in _arena:
+        _arena[pid] = _Arena()
+    return _arena[pid]
+
+
+class SharedPort:
+    """One interface of a domain, from outside: send frames to the domain, receive those it sent.
+
+    What the domain writes is checked before use; PortError tells that it broke the rules.
+    """
+
+    def __init__(self, name: str = ""):
+        self.name = name
+        self._arena = _current_arena()
+        self.descriptor, self.offset = self._arena.descriptor, self._arena.allocate()
+        self._block = mmap.mmap(self.descriptor, PORT_BYTES, offset=self.offset)
+        self._anchor = ctypes.c_char.from_buffer(self._block)
+        self.address = ctypes.addressof(self._anchor)
+        self._words = memoryview(self._block).cast("I")
+        self._fence = threading.Lock()
+        self.tail = self.head = 0
+        self.mapped_by: Memory | None = None
+        self.domain_address = 0
+
+    def map_into(self, memory: Memory, offset: int) -> None:
+        """Put the port where an instance has room for it. Each instance starts with empty rings."""
+        for base in (RX, TX):
+            for word in (HEAD, TAIL, STARVED):
+                self._words[base + word] = 0
+        self.tail = self.head = 0
+        memory.map_at(offset, PORT_BYTES, self.descriptor, at=self.offset)
+        self.mapped_by, self.domain_address = memory, memory.address + offset
+
+    def unmapped(self) -> None:
+        self.mapped_by, self.domain_address = None, 0
+
+    # Frames
+
+    def send(self, frame: bytes) -> bool:
+        """One frame to the domain; False where the ring is full. The domain is woken."""
+        done = self.put(frame)
+        self.flush()
+        return done
+
+    def put(self, frame: bytes) -> bool:
+        """As ``send``, but the domain sees it at the next ``flush``."""
+        if len(frame) > BUFFER_BYTES:
+            raise ValueError(f"a frame of {len(frame)} bytes; the slots have {BUFFER_BYTES}")
+        words = self._words
+        used = (self.tail - words[RX + HEAD]) % _WRAP
+        if used > SLOTS:
+            raise PortError(f"{self.name}: the domain's read index makes no sense")
+        if used == SLOTS:
+            words[RX + STARVED] = 1
+            return False
+        slot = self.tail % SLOTS
+        at = RX * 4 + RING_HEADER_BYTES + slot * BUFFER_BYTES
+        self._block[at : at + len(frame)] = frame
+        words[RX + LENGTHS + slot] = len(frame)
+        self.tail = (self.tail + 1) % _WRAP
+        return True
+
+    def flush(self) -> None:
+        words = self._words
+        words[RX + TAIL] = self.tail
+        # A lock is a full fence: the domain must see the frame, or we must see that it waits.
+        with self._fence:
+            pass
+        if words[DOMAIN_WAITING]:
+            self.wake_domain()
+
+    def wake_domain(self) -> None:
+        self._words[DOMAIN_WAITING] = 0
+        _libc.syscall(_FUTEX, ctypes.c_void_p(self.address + 4 * DOMAIN_WAITING), _FUTEX_WAKE, 1, None, None, 0)
+
+    def receive(self, timeout_s: float = 0.0) -> bytes | None:
+        """The next frame that the domain sent; None where none comes in time."""
+        frame = self._get()
+        if frame is not None or timeout_s <= 0:
+            return frame
+        end = time.monotonic() + timeout_s
+        words = self._words
+        while True:
+            words[PEER_WAITING] = 1
+            with self._fence:
+                pass
+            frame = self._get()
+            left = end - time.monotonic()
+            if frame is not None or left <= 0:
+                words[PEER_WAITING] = 0
+                return frame
+            timeout = (ctypes.c_long * 2)(int(left), int(left % 1 * 1e9))
+            _libc.syscall(_FUTEX, ctypes.c_void_p(self.address + 4 * PEER_WAITING), _FUTEX_WAIT, 1, timeout, None, 0)
+
+    def _get(self) -> bytes | None:
+        words = self._words
+        ready = (words[TX + TAIL] - self.head) % _WRAP
+        if ready == 0:
+            return None
+        slot = self.head % SLOTS
+        length = words[TX + LENGTHS + slot]
+        if ready > SLOTS or length > BUFFER_BYTES:
+            raise PortError(f"{self.name}: the domain's write index or a length makes no sense")
+        at = TX * 4 + RING_HEADER_BYTES + slot * BUFFER_BYTES
+        frame = self._block[at : at + length]
+        self.head = (self.head + 1) % _WRAP
+        words[TX + HEAD] = self.head
+        with self._fence:
+            pass
+        if words[TX + STARVED]:
+            words[TX + STARVED] = 0
+            if words[DOMAIN_WAITING]:
+                self.wake_domain()
+        return frame
+
+    def close(self) -> None:
+        """Give the memory back. Nothing may run on it any more."""
+        if self._arena is not None and not self._block.closed:
+            self._words.release()
+            del self._anchor
+            self._block.close()
+            self._arena.release(self.offset)
+
+    def __enter__(self) -> SharedPort:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
