@@ -15,6 +15,8 @@ ALLOWED = {
     "datapath": {"datapath", "packet"},
     "elements": {"elements", "datapath", "packet", "lang"},
     "runtime": {"runtime", "elements", "datapath", "packet", "lang"},
+    "ring": {"ring", "datapath", "packet"},
+    "isolation": {"isolation", "ring", "runtime", "elements", "datapath", "packet", "lang"},
     "cli": {"cli", "runtime", "elements", "datapath", "packet", "lang"},
 }
 

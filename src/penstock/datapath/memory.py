@@ -23,6 +23,8 @@ T = TypeVar("T")
 CACHE_LINE_BYTES = 64
 _MAP_FIXED = 0x10
 _HUGE_PAGE_BYTES = 2 << 20
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_void_p
 
 
 if TYPE_CHECKING:
@@ -137,10 +139,8 @@ class Memory:
 
     def map_at(self, offset: int, size: int, descriptor: int, *, at: int = 0) -> None:
         """Put ``size`` bytes of a descriptor's memory from ``at`` in the place of those at ``offset`` (both page-aligned)."""
-        libc = ctypes.CDLL(None, use_errno=True)
-        libc.mmap.restype = ctypes.c_void_p
         place = self.address + offset
-        done = libc.mmap(
+        done = _libc.mmap(
             ctypes.c_void_p(place), ctypes.c_size_t(size), mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_SHARED | _MAP_FIXED,
             ctypes.c_int(descriptor), ctypes.c_long(at),
         )

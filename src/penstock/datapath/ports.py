@@ -62,6 +62,7 @@ class RingPort(Stateful):
         self.port_name = name
         self.driver = driver
         self.words = Array(u32, PORT_BYTES // 4, alignment=PAGE_BYTES)
+        self.pool: PacketPool
         self.reader: Task | None = None
         self.writer: Task | None = None
 
@@ -140,7 +141,7 @@ class RingPort(Stateful):
     def poll(self) -> None:
         """Wake the tasks that have something to do."""
         if self.reader is not None:
-            if self.count() != 0:
+            if self.count() != 0 and self.pool.free != 0:
                 self.reader.reschedule()
         if self.writer is not None:
             if self.blocked:
@@ -156,7 +157,8 @@ class RingPort(Stateful):
             self.words[TX + STARVED] = 1
         fence(True)
         if self.reader is not None:
-            if self.count() != 0:
+            # Without a free buffer nothing can be read: whatever frees one comes from a timer or the host.
+            if self.count() != 0 and self.pool.free != 0:
                 return False
         if self.blocked:
             if self.room() != 0:

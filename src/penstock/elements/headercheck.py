@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import ClassVar
 
 from penstock.datapath.host import HostPacket
@@ -42,7 +41,7 @@ class HeaderCheck(Element):
                 f"{n:15d}  {reason}\n" for n, reason in zip(self.drops_by_reason, self.reasons)))
 
     def host_packet(self, packet: HostPacket) -> None:
-        print(f"{self.name}: {self.what} header check failed: {self.reasons[packet.tag]}", file=sys.stderr, flush=True)
+        print(f"{self.name}: {self.what} header check failed: {self.reasons[packet.tag]}", file=self.router.stderr, flush=True)
 
     @datapath
     def bad(self, p: Packet, reason: int) -> None:

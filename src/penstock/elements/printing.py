@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TextIO
 
 from penstock.datapath.host import HostPacket
@@ -49,5 +48,5 @@ class PrintElement(Element):
         raise NotImplementedError
 
     def host_packet(self, packet: HostPacket) -> None:
-        stream = self.out or (sys.stdout if self.outfile == "-" else sys.stderr)
+        stream = self.out or (self.router.stdout if self.outfile == "-" else self.router.stderr)
         print(self.line(packet), file=stream, flush=True)

@@ -10,15 +10,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
-import fcntl
 import functools
 import mmap
 import os
 import signal
 import struct
 
-from penstock.datapath.memory import Memory
-from penstock.isolation.layout import Context, Control, Request, State
+from penstock.isolation.layout import Context, Request, State
 from penstock.isolation.loops import loops
 from penstock.isolation.machine import Machine, MachineError
 from penstock.isolation.region import CODE, CONTROL, DATA, STACK_TOP, WINDOW
@@ -99,7 +97,7 @@ def _system_registers(vcpu: int) -> ctypes.Array[ctypes.c_char]:
     registers = ctypes.create_string_buffer(0x138)
     _ioctl(vcpu, _GET_SREGS, registers, "KVM_GET_SREGS")
     code, data = _segment(0x33, 11, long_mode=1, default_32=0), _segment(0x2B, 3, long_mode=0, default_32=1)
-    registers[0 : 24 * 6] = code + data * 5
+    struct.pack_into("144s", registers, 0, code + data * 5)
     struct.pack_into("<6Q", registers, _CR_OFFSET, _CR0, 0, 0, _CR4, 0, _EFER)
     return registers
 
@@ -204,7 +202,7 @@ class KvmMachine(Machine):
         """Of a virtual CPU that has stopped."""
         buffer = ctypes.create_string_buffer(144)
         _ioctl(self._vcpu, _GET_REGS, buffer, "KVM_GET_REGS")
-        names = "rax rbx rcx rdx rsi rdi rsp rbp r8 r9 r10 r11 r12 r13 r14 r15 rip rflags".split()
+        names = ["rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rsp", "rbp", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rip", "rflags"]
         return dict(zip(names, struct.unpack("<18Q", buffer), strict=True))
 
     def _explain_crash(self) -> str:

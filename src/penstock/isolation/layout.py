@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 
-__all__ = ["CONTROL_BYTES", "CONTEXT_BYTES", "MAX_INSTANCES", "Context", "Control", "Entry", "Event", "Request", "State", "Want"]
+__all__ = ["CONTEXT_BYTES", "CONTROL_BYTES", "MAX_INSTANCES", "Context", "Control", "Entry", "Event", "Request", "State", "Want"]
 
 MAX_INSTANCES = 64
 CONTROL_BYTES = 8192

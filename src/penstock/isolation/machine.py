@@ -16,12 +16,13 @@ from typing import Any
 
 from penstock.datapath.clock import ns_per_cycle_32
 from penstock.datapath.memory import Memory
+from penstock.isolation.errors import MachineError
 from penstock.isolation.layout import MAX_INSTANCES, Context, Control, Entry, Event, Request, State
 from penstock.isolation.loops import CONTEXT_WORD, CONTROL_WORD, HOOK_WORD, loops
-from penstock.isolation.region import CONTEXT, CONTROL, Region
+from penstock.isolation.region import CONTROL, Region
 from penstock.isolation.template import Template
 from penstock.ring.port import SharedPort
-from penstock.runtime.image import LoadedImage
+from penstock.runtime.image import Image, LoadedImage
 from penstock.runtime.router import Router
 
 __all__ = ["Instance", "Machine", "MachineError"]
@@ -35,10 +36,6 @@ _WORD_SIZE_FLAG = 2
 _WAIT = struct.Struct("<QQII")
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
-
-
-class MachineError(Exception):
-    """The machine cannot be made, or does not answer."""
 
 
 @functools.cache
@@ -176,7 +173,7 @@ class Machine:
 
     def _place_code(self, code: bytes) -> int:
         """Make code executable for the isolated side; gives its offset in the region, or an address below 0 as ~address."""
-        self._loaded = [*getattr(self, "_loaded", []), loaded := LoadedImage(_Code(code))]
+        self._loaded = [*getattr(self, "_loaded", []), loaded := LoadedImage(Image(code, {}))]
         return ~loaded.address
 
     def _hooks(self) -> tuple[int, int, int]:
@@ -363,9 +360,9 @@ class Machine:
 
     # Events
 
-    def take_events(self) -> None:
+    def take_events(self, more: Event | int = 0) -> None:
         """See to what the domain wants; called by the events thread."""
-        found = Event(self._exchange(self.context.address + Context.EVENTS, 0))
+        found = Event(self._exchange(self.context.address + Context.EVENTS, 0)) | more
         if not found or self._closed:
             return
         with self.lock:
@@ -415,6 +412,8 @@ class Machine:
         self._release()
 
     def _release(self) -> None:
+        for loaded in getattr(self, "_loaded", []):
+            loaded.close()
         self.region.close()
 
     def __enter__(self) -> Any:
@@ -422,14 +421,6 @@ class Machine:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
-
-
-@dataclass(frozen=True)
-class _Code:
-    """What LoadedImage asks of an image."""
-
-    code: bytes
-    entries: Mapping[str, int] = field(default_factory=dict)
 
 
 @functools.cache

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import os
 
 from penstock.datapath.memory import Memory
+from penstock.isolation.errors import MachineError
 from penstock.isolation.layout import CONTEXT_BYTES, CONTROL_BYTES
 
-__all__ = ["CODE", "CONTEXT", "CONTROL", "DATA", "STACK_TOP", "Region"]
+__all__ = ["CODE", "CONTEXT", "CONTROL", "DATA", "STACK_TOP", "OutOfMemory", "Region"]
 
 WINDOW = 2 << 20
 CONTEXT = 0x10000
@@ -23,7 +25,13 @@ STACK_TOP = DATA + 0x10000
 CONTROL = STACK_TOP
 _FIRST = CONTROL + CONTROL_BYTES
 _PAGE = mmap.PAGESIZE
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_void_p
 MAP_FIXED, MAP_NORESERVE = 0x10, 0x4000
+
+
+class OutOfMemory(MachineError):
+    """The domain's memory has no room for this."""
 
 
 class Region:
@@ -32,21 +40,25 @@ class Region:
     def __init__(self, data_bytes: int, *, shared: bool = False):
         self.shared = shared
         self.size = DATA + (max(data_bytes + (_FIRST - DATA), WINDOW) + WINDOW - 1) // WINDOW * WINDOW
-        kind = mmap.MAP_SHARED if shared else mmap.MAP_PRIVATE | MAP_NORESERVE
-        self.block = mmap.mmap(-1, self.size, flags=kind | mmap.MAP_ANONYMOUS)
+        self._descriptor = os.memfd_create("penstock-domain", os.MFD_CLOEXEC) if shared else -1
+        if shared:
+            os.ftruncate(self._descriptor, self.size)
+            self.block = mmap.mmap(self._descriptor, self.size)
+        else:
+            self.block = mmap.mmap(-1, self.size, flags=mmap.MAP_PRIVATE | MAP_NORESERVE | mmap.MAP_ANONYMOUS)
         self._anchor = ctypes.c_char.from_buffer(self.block)
         self.address = ctypes.addressof(self._anchor)
         self._free = {"code": [(CODE, WINDOW)], "data": [(_FIRST, self.size - _FIRST)]}
 
     def allocate(self, kind: str, size: int) -> int:
-        """The offset of ``size`` bytes of code or data, in whole pages. Raises MemoryError."""
+        """The offset of ``size`` bytes of code or data, in whole pages. Raises OutOfMemory."""
         size = (size + _PAGE - 1) // _PAGE * _PAGE
         places = self._free[kind]
         for i, (offset, room) in enumerate(places):
             if room >= size:
                 places[i : i + 1] = [(offset + size, room - size)] if room > size else []
                 return offset
-        raise MemoryError(f"no {size // 1024} KiB of {kind} left in the memory of this domain; give it more 'memory'")
+        raise OutOfMemory(f"no {size // 1024} KiB of {kind} left in the memory of this domain; give it more 'memory'")
 
     def release(self, kind: str, offset: int, size: int) -> None:
         """Give it back: zero, and without what was mapped there."""
@@ -62,14 +74,14 @@ class Region:
         self._free[kind] = merged
 
     def _map_anew(self, offset: int, size: int) -> None:
-        if self.shared:
+        place, rights = ctypes.c_void_p(self.address + offset), mmap.PROT_READ | mmap.PROT_WRITE
+        if self._descriptor >= 0:
+            flags = mmap.MAP_SHARED | MAP_FIXED
+            _libc.mmap(place, ctypes.c_size_t(size), rights, flags, self._descriptor, ctypes.c_long(offset))
             self.block.madvise(mmap.MADV_REMOVE, offset, size)
-            return
-        libc = ctypes.CDLL(None, use_errno=True)
-        libc.mmap.restype = ctypes.c_void_p
-        flags = mmap.MAP_PRIVATE | MAP_NORESERVE | mmap.MAP_ANONYMOUS | MAP_FIXED
-        place = ctypes.c_void_p(self.address + offset)
-        libc.mmap(place, ctypes.c_size_t(size), mmap.PROT_READ | mmap.PROT_WRITE, flags, -1, ctypes.c_long(0))
+        else:
+            flags = mmap.MAP_PRIVATE | MAP_NORESERVE | mmap.MAP_ANONYMOUS | MAP_FIXED
+            _libc.mmap(place, ctypes.c_size_t(size), rights, flags, -1, ctypes.c_long(0))
 
     def put(self, offset: int, content: bytes) -> None:
         self.block[offset : offset + len(content)] = content
@@ -88,3 +100,6 @@ class Region:
     def close(self) -> None:
         """Give the pages back now; the addresses go once nothing looks at them any more."""
         self._map_anew(0, self.size)
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1

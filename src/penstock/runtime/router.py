@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from penstock.datapath.clock import SIMULATED_START_NS, Clock, Random
 from penstock.datapath.containers import Table
@@ -102,6 +102,7 @@ class Router:
         self.layout = Layout([], 0)
         self.interfaces = interfaces
         self.ports: dict[str, RingPort] = {}
+        self.console: TextIO | None = None
         self.image: Image | None = None
         self.image_from_cache = False
         self._loaded: LoadedImage | None = None
@@ -231,6 +232,8 @@ class Router:
             self.driver.host = self.host
         for element in self.elements:
             element.pool = self.pool
+        for port in self.ports.values():
+            port.pool = self.pool
         for _, root in self.roots:
             self._give_program(root)
         # Offset 0 stays free: it means "no packet".
@@ -448,7 +451,16 @@ class Router:
         """Report a problem of a running router on standard error, in Click's layout."""
         prefix = f"{element.at}: " if element is not None else ""
         for line in message.split("\n"):
-            print(prefix + line, file=sys.stderr, flush=True)
+            print(prefix + line, file=self.stderr, flush=True)
+
+    @property
+    def stdout(self) -> TextIO:
+        """Where elements print: the domain's console, or this process's standard output."""
+        return self.console or sys.stdout
+
+    @property
+    def stderr(self) -> TextIO:
+        return self.console or sys.stderr
 
     # Looking at it
 

@@ -1,6 +1,5 @@
 """ICMPPingResponder and ICMPPingSource."""
 
-import sys
 
 from penstock.datapath.checksum import checksum_adjust, checksum_finish
 from penstock.elements import Array, ConfigureError, Element, HostPacket, Packet, Timer, boolean, datapath, i64, u16, u32, u64
@@ -133,7 +132,7 @@ class ICMPPingSource(Element):
         data = packet.data[packet.network or 0 :]
         sequence = int.from_bytes(packet.data[packet.transport or 0 :][6:8], "big")
         print(f"{self.name}: {len(data)} bytes from {unparse_ip(int.from_bytes(data[12:16], 'big'))}: icmp_seq={sequence} "
-              f"ttl={data[8]} time={packet.tag / 1e6:.3f} ms", file=sys.stderr, flush=True)
+              f"ttl={data[8]} time={packet.tag / 1e6:.3f} ms", file=self.router.stderr, flush=True)
 
     @datapath
     def make(self) -> Packet | None:

@@ -1,6 +1,6 @@
 """FromRing."""
 
-from penstock.elements import Element, Packet, Task, boolean, datapath, u32, u64
+from penstock.elements import BUFFER_BYTES, Element, Packet, Task, boolean, datapath, u32, u64
 from penstock.lang.arguments import UInt32, Word, parse_bool
 
 __all__ = ["FromRing"]
@@ -40,6 +40,7 @@ class FromRing(Element):
                   headroom: UInt32 = 0, timestamp: bool = True, capture: Word = "", encap: Word = "",
                   active: bool = True) -> None:
         self.burst, self.force_ip, self.active = max(1, min(burst, 256)), force_ip, active
+        self.buffer_bytes = BUFFER_BYTES
         self.task = Task(self, active=False)
         self.port = self.router.port(devname, reader=self.task)
 
@@ -92,6 +93,6 @@ class FromRing(Element):
             moved += 1
             self.deliver(p)
         self.port.give_back()
-        if moved == n or self.pool.free == 0:
+        if moved == n:
             self.task.reschedule()
         return moved > 0

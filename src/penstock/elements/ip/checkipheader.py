@@ -1,6 +1,5 @@
 """CheckIPHeader, CheckIPHeader2 and MarkIPHeader: where is the IP header, and is it a good one?"""
 
-import sys
 
 from penstock.elements import Element, HostPacket, Packet, datapath, u32, u64
 from penstock.elements.headercheck import HeaderCheck
@@ -70,7 +69,7 @@ class CheckIPHeader(HeaderCheck):
         super().add_handlers()
 
     def host_packet(self, packet: HostPacket) -> None:
-        print(f"IP header check failed: {self.reasons[packet.tag]}", file=sys.stderr, flush=True)
+        print(f"IP header check failed: {self.reasons[packet.tag]}", file=self.router.stderr, flush=True)
 
     @datapath
     def simple_action(self, p: Packet) -> Packet | None:

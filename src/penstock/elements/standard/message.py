@@ -1,6 +1,5 @@
 """Message and Error: text from a configuration."""
 
-import sys
 
 from penstock.elements import ConfigureError, Element
 
@@ -32,7 +31,7 @@ class Message(Element):
         if self.level == "WARNING":
             self.router.diagnostics.warning(self.message, code="W070")
         else:
-            print(f"{self.at}: {self.message}", file=sys.stderr, flush=True)
+            print(f"{self.at}: {self.message}", file=self.router.stderr, flush=True)
 
 
 class Error(Element):

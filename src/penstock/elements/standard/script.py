@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -237,8 +236,8 @@ class Script(Element):
                 text = self.expand(argument)
                 handler, _, parameter = text.partition(" ")
                 value = self.router.handlers.read(handler, parameter.strip(), self.name)
-                sys.stderr.write(f"{handler}:\n{value}" + ("" if value.endswith("\n") else "\n"))
-                sys.stderr.flush()
+                self.router.stderr.write(f"{handler}:\n{value}" + ("" if value.endswith("\n") else "\n"))
+                self.router.stderr.flush()
             case "write":
                 handler, _, value = self.expand(argument).strip().partition(" ")
                 self.router.handlers.write(handler, unquote(value.strip()) if quoted else value.strip(), self.name)
@@ -310,8 +309,8 @@ class Script(Element):
             with open(target, mode) as file:
                 file.write(text)
         else:
-            sys.stdout.write(text)
-            sys.stdout.flush()
+            self.router.stdout.write(text)
+            self.router.stdout.flush()
 
     def _save(self, argument: str, mode: str) -> None:
         words = split_words(self.expand(argument))
@@ -320,8 +319,8 @@ class Script(Element):
         value = self.router.handlers.read(words[0], " ".join(words[1:-1]), self.name)
         name = unquote(words[-1]) if len(words) > 1 else "-"
         if name == "-":
-            sys.stdout.write(value)
-            sys.stdout.flush()
+            self.router.stdout.write(value)
+            self.router.stdout.flush()
         else:
             with open(name, mode) as file:
                 file.write(value)
