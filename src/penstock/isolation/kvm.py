@@ -202,7 +202,7 @@ class KvmMachine(Machine):
         """Of a virtual CPU that has stopped."""
         buffer = ctypes.create_string_buffer(144)
         _ioctl(self._vcpu, _GET_REGS, buffer, "KVM_GET_REGS")
-        names = ["rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rsp", "rbp", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rip", "rflags"]
+        names = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rsp", "rbp", *(f"r{n}" for n in range(8, 16)), "rip", "rflags")
         return dict(zip(names, struct.unpack("<18Q", buffer), strict=True))
 
     def _explain_crash(self) -> str:

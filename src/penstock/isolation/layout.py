@@ -62,6 +62,8 @@ class Control(enum.IntEnum):
     MUTE = 40
     #: base in nanoseconds since the epoch, base in cycles, nanoseconds a cycle times 2^32: as Clock has them
     TIME = 48
+    #: counts turns, so that a domain that hangs is told from one that works
+    TURNS = 72
     ENTRIES = 128
 
 
@@ -95,7 +97,10 @@ class Context(enum.IntEnum):
     RATE = 96
     N_PORTS = 104
     ONE = 112
+    CYCLES_OFFSET = 120
     #: addresses of the ports' page 0
     PORTS = 128
     #: struct futex_waitv, 24 bytes each
     WAITS = 1280
+    #: a CPU mask of 128 bytes, for the thread once the virtual CPU has run for a while
+    AFFINITY = 2048

@@ -35,10 +35,12 @@ DOORBELL_PORT = 0x10
 CONTROL_WORD, HOOK_WORD, CONTEXT_WORD = 8, 16, 24
 EXPORTS = ["serve", "doorbell", "attend", "upcall", "thread", "vcpu", "exchange", "claim"]
 
-_FUTEX, _WRITE, _IOCTL, _GETTID, _FUTEX_WAITV, _CLOCK_GETTIME = 202, 1, 16, 186, 449, 228
+_FUTEX, _WRITE, _IOCTL, _GETTID, _FUTEX_WAITV, _CLOCK_GETTIME, _SCHED_SETAFFINITY = 202, 1, 16, 186, 449, 228, 203
 _FUTEX_WAIT, _FUTEX_WAKE = 0, 1
 _KVM_RUN, _KVM_EXIT_IO = 0xAE80, 2
 _NEVER = 0xFFFF_FFFF_FFFF_FFFF
+#: a virtual CPU stays on the CPU that it was made on for so many runs: moving it costs milliseconds here, starting should not
+_RUNS_AT_HOME = 256
 _EINTR, _EAGAIN = 4, 11
 _EXIT_REASON_OFFSET = 8
 
@@ -201,6 +203,7 @@ def _serve(c: _Code) -> None:
     control, hook, context = c.args
     with c.forever() as (_, done):
         wants, deadline = c.variable(0), c.variable(_NEVER)
+        c.store(control, Control.TURNS, c.b.add(c.load(control, Control.TURNS), c.const(1)))
         c.set(wants, 0)
         c.set(deadline, _NEVER)
         with c.each(c.b.and_(c.load(control, Control.COUNT), c.const(2 * MAX_INSTANCES - 1))) as i:
@@ -311,7 +314,7 @@ def _refresh_time(c: _Code, context: Any, control: Any) -> None:
     cycles = c.b.call(c.b.module.declare_intrinsic("llvm.readcyclecounter", (), c.ir.FunctionType(c.i64, [])), [])
     ns = c.b.add(c.b.mul(c.load(at, 0), c.const(1_000_000_000)), c.load(at, 8))
     c.store(control, Control.TIME, ns)
-    c.store(control, Control.TIME + 8, c.b.add(cycles, c.load(context, Context.ONE + 8)))
+    c.store(control, Control.TIME + 8, c.b.add(cycles, c.load(context, Context.CYCLES_OFFSET)))
     c.store(control, Control.TIME + 16, c.load(context, Context.RATE))
 
 
@@ -332,10 +335,14 @@ def _vcpu(c: _Code) -> None:
     c.store(context, Context.THREAD, c.syscall(_GETTID))
     control, run = c.load(context, Context.CONTROL), c.load(context, Context.RUN)
     c.store(control, Control.RESULT, Want.BUSY)
+    runs = c.variable(0)
     with c.forever() as (again, done):
         with c.when(c.test("!=", c.call("attend", context), 0)):
             c.b.branch(done)
         answer = c.syscall(_IOCTL, c.load(context, Context.VCPU), _KVM_RUN, 0)
+        c.set(runs, c.b.add(c.get(runs), c.const(1)))
+        with c.when(c.test("==", c.get(runs), _RUNS_AT_HOME)):
+            c.syscall(_SCHED_SETAFFINITY, 0, 128, c.b.add(context, c.const(Context.AFFINITY)))
         reason = c.load(run, _EXIT_REASON_OFFSET, 32)
         fine = c.b.and_(c.test("==", answer, 0), c.test("==", reason, _KVM_EXIT_IO))
         with c.when(fine):

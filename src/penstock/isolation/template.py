@@ -16,7 +16,7 @@ from penstock.elements.element import Element
 from penstock.runtime.image import Image, ImageCache
 from penstock.runtime.router import Router
 
-__all__ = ["Template"]
+__all__ = ["Template", "pages_of"]
 
 _PAGE = mmap.PAGESIZE
 _WORD = struct.Struct("<Q")
@@ -60,7 +60,7 @@ class Template:
         router.source_text = text
         offsets, driver = router.clock._offsets, router.driver._offsets
         return cls(
-            text, tuple(router.interfaces), router.build(), router.root, router.memory.size, tuple(_pages(router.memory)),
+            text, tuple(router.interfaces), router.build(), router.root, router.memory.size, tuple(pages_of(router.memory)),
             tuple(_seeds(router)), offsets["base_ns"], driver["next_expiry"], driver["upcall"],
             {name: port.words.offset for name, port in router.ports.items()}, _needs_host(router), file, library_path,
         )
@@ -86,7 +86,7 @@ def _router(text: str, interfaces: Sequence[str], file: str, library_path: tuple
     return Router.from_text(text, interfaces=tuple(interfaces), file=file, library_path=library_path, cache=cache)
 
 
-def _pages(memory: Memory) -> list[tuple[int, bytes]]:
+def pages_of(memory: Memory) -> list[tuple[int, bytes]]:
     """Runs of pages that are not zero. What was never touched is not read: it would become memory."""
     zero = bytes(_PAGE)
     found: list[tuple[int, bytes]] = []

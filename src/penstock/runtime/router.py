@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import io
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -102,7 +103,7 @@ class Router:
         self.layout = Layout([], 0)
         self.interfaces = interfaces
         self.ports: dict[str, RingPort] = {}
-        self.console: TextIO | None = None
+        self.console: io.TextIOBase | None = None
         self.image: Image | None = None
         self.image_from_cache = False
         self._loaded: LoadedImage | None = None
@@ -454,12 +455,12 @@ class Router:
             print(prefix + line, file=self.stderr, flush=True)
 
     @property
-    def stdout(self) -> TextIO:
+    def stdout(self) -> TextIO | io.TextIOBase:
         """Where elements print: the domain's console, or this process's standard output."""
         return self.console or sys.stdout
 
     @property
-    def stderr(self) -> TextIO:
+    def stderr(self) -> TextIO | io.TextIOBase:
         return self.console or sys.stderr
 
     # Looking at it

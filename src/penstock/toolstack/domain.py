@@ -1,0 +1,256 @@
+"""A domain: a machine with interfaces, configurations, a console and a state."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import functools
+import math
+import os
+import random
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from penstock.elements.element import HandlerError, HandlerLookupError
+from penstock.isolation import choose, machine_class
+from penstock.isolation.layout import Event, State
+from penstock.isolation.machine import Instance, Machine
+from penstock.isolation.template import Template
+from penstock.lang.source import ConfigurationError
+from penstock.ring import SharedPort
+from penstock.runtime.image import ImageCache
+from penstock.toolstack.console import Console
+from penstock.toolstack.domainfile import DomainSpec, VifSpec, cpu_set
+
+__all__ = ["Configuration", "Domain", "DomainError", "DomainState", "template_for"]
+
+_TEMPLATES_KEPT = 256
+_PORT_ROOM = 2 << 20
+
+
+class DomainError(Exception):
+    """What a person asked for cannot be done; the message says why, and what to do instead."""
+
+
+class DomainState(enum.StrEnum):
+    CREATED = "created"
+    RUNNING = "running"
+    PAUSED = "paused"
+    CRASHED = "crashed"
+    SHUTDOWN = "shutdown"
+
+
+@functools.lru_cache(_TEMPLATES_KEPT)
+def template_for(text: str, interfaces: tuple[str, ...], file: str = "config") -> Template:
+    """A configuration made ready once for all domains of this process. Raises ConfigurationError."""
+    folder = Path(file).parent
+    return Template.from_text(text, interfaces=interfaces, file=file, library_path=(folder,), cache=ImageCache())
+
+
+@dataclass
+class Configuration:
+    """One Click configuration of a domain. ``status`` is Running, Halted or Error."""
+
+    number: int
+    name: str
+    text: str
+    status: str
+    instance: Instance | None = None
+    problem: str = ""
+
+
+class Domain:
+    """One isolated middlebox. Methods may be called from any thread."""
+
+    def __init__(self, number: int, spec: DomainSpec, *, machine: Machine | None = None):
+        self.id, self.name = number, spec.name
+        self.uuid = spec.uuid or str(uuid.uuid4())
+        self.created_s = time.time()
+        self.console = Console()
+        self.configurations: dict[int, Configuration] = {}
+        self.isolation = spec.isolation or choose()[0]
+        self.spec = spec.changed(vif=tuple(_with_mac(v, self.uuid, i) for i, v in enumerate(spec.vif)))
+        self.machine = machine or machine_class(self.isolation)(data_bytes=memory_for(spec), name=spec.name)
+        self.machine.name = spec.name
+        self.ports = [SharedPort(str(i)) for i in range(len(spec.vif))]
+        self.crashed = False
+        self.ended = False
+        self._started = False
+
+    @property
+    def interfaces(self) -> tuple[str, ...]:
+        return tuple(str(i) for i in range(len(self.ports)))
+
+    @property
+    def state(self) -> DomainState:
+        if self.ended:
+            return DomainState.SHUTDOWN
+        if self.crashed or self.machine.state == State.CRASHED:
+            return DomainState.CRASHED
+        if self.machine.is_paused:
+            return DomainState.PAUSED
+        return DomainState.RUNNING if self._started else DomainState.CREATED
+
+    # Life
+
+    def start(self, *, paused: bool = False) -> None:
+        if paused:
+            self.machine.pause()
+        self.machine.start()
+        self._started = True
+        self._apply_share()
+
+    def _apply_share(self) -> None:
+        """Weight as the priority of the thread, and the CPUs that it may use."""
+        thread = self.machine.thread_id
+        end = time.monotonic() + 1
+        if self.spec.weight == 256 and not self.spec.cpus:
+            return
+        while not thread and time.monotonic() < end:
+            time.sleep(0.0005)
+            thread = self.machine.thread_id
+        try:
+            if self.spec.weight != 256:
+                # One step of nice is a factor of 1.25 in the kernel's weights, as 256 is the middle of xl's.
+                nice = round(-math.log(self.spec.weight / 256) / math.log(1.25))
+                os.setpriority(os.PRIO_PROCESS, thread, max(-20, min(19, nice)))
+            if self.spec.cpus and (cpus := cpu_set(self.spec.cpus)):
+                self.machine.allow_cpus(cpus)
+        except OSError as error:
+            self.console.say(f"weight and CPUs are not applied: {error.strerror}")
+
+    def pause(self) -> None:
+        self._need(DomainState.RUNNING, "pause")
+        self.machine.pause()
+
+    def unpause(self) -> None:
+        self._need(DomainState.PAUSED, "unpause")
+        self.machine.resume()
+
+    def _need(self, state: DomainState, verb: str) -> None:
+        if self.state != state:
+            raise DomainError(f"{self.name} is {self.state}: only a {state} domain can be {verb}d")
+
+    def close(self) -> None:
+        """The end: everything is given back."""
+        self.ended = True
+        self.machine.close()
+        for configuration in self.configurations.values():
+            configuration.status = "Halted"
+        for port in self.ports:
+            port.close()
+
+    # Configurations
+
+    def install(self, text: str, *, name: str = "script", file: str = "config", number: int | None = None) -> Configuration:
+        """Install and run a configuration. One that cannot be is kept with status Error; raises DomainError."""
+        if number is None:
+            number = next(n for n in range(len(self.configurations) + 1) if n not in self.configurations)
+        before = self.configurations.get(number)
+        if before is not None and before.status == "Running":
+            raise DomainError(f"{self.name}: configuration {number} is there already; stop it first, or swap it")
+        made = self.configurations[number] = Configuration(number, name, text, "Error")
+        try:
+            template = template_for(text, self.interfaces, file)
+            made.instance = self.machine.install(template, dict(zip(self.interfaces, self.ports)), number=number)
+        except ConfigurationError as error:
+            made.problem = "\n".join(error.diagnostics.click_lines())
+            self.console.write(made.problem + "\n")
+            raise DomainError(f"{self.name}: {made.problem}") from None
+        except Exception as error:
+            made.problem = str(error)
+            self.console.say(f"configuration {number}: {error}")
+            raise
+        if template.needs_host:
+            made.instance.router.console = self.console
+        made.status = "Running"
+        return made
+
+    def remove(self, number: int) -> None:
+        """Take a configuration out and forget it."""
+        configuration = self._configuration(number)
+        if configuration.instance is not None:
+            self.machine.remove(configuration.instance)
+        del self.configurations[number]
+
+    def halt(self, number: int) -> None:
+        """Take a configuration out; its text stays, with status Halted."""
+        configuration = self._configuration(number)
+        if configuration.instance is None:
+            raise DomainError(f"{self.name}: configuration {number} is not running")
+        self.machine.remove(configuration.instance)
+        configuration.instance, configuration.status = None, "Halted"
+
+    def _configuration(self, number: int) -> Configuration:
+        try:
+            return self.configurations[number]
+        except KeyError:
+            there = ", ".join(str(n) for n in sorted(self.configurations)) or "none"
+            raise DomainError(f"{self.name}: there is no configuration {number} (there are {there})") from None
+
+    def _instance(self, number: int | None) -> Instance:
+        if number is None:
+            running = [c for c in self.configurations.values() if c.instance is not None]
+            if len(running) != 1:
+                raise DomainError(f"{self.name} has {len(running)} configurations running; say which one is meant")
+            number = running[0].number
+        instance = self._configuration(number).instance
+        if instance is None:
+            raise DomainError(f"{self.name}: configuration {number} is not running")
+        return instance
+
+    # Handlers
+
+    def read(self, handler: str, *, number: int | None = None) -> str:
+        with self._handler_errors():
+            return self._instance(number).read(handler)
+
+    def write(self, handler: str, value: str = "", *, number: int | None = None) -> None:
+        with self._handler_errors():
+            self._instance(number).write(handler, value)
+
+    def handlers(self, *, number: int | None = None) -> list[str]:
+        return [f"{e.name}.{h.name}" for e in self._instance(number).router.elements for h in e.handlers.values() if h.visible]
+
+    @contextlib.contextmanager
+    def _handler_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except HandlerLookupError as error:
+            raise DomainError(f"{self.name}: {error}") from None
+        except (HandlerError, ValueError) as error:
+            raise DomainError(f"{self.name}: {error}") from None
+
+    # Looking at it
+
+    @property
+    def cpu_s(self) -> float:
+        """CPU time used, in seconds."""
+        try:
+            thread = self.machine.thread_id
+            with open(f"/proc/self/task/{thread}/schedstat" if self.isolation != "process" else f"/proc/{thread}/schedstat") as file:
+                return int(file.read().split()[0]) / 1e9
+        except (OSError, ValueError, IndexError):
+            return 0.0
+
+    def explain(self, event: Event) -> None:
+        """Say on the console what happened."""
+        if event & Event.CRASHED:
+            self.crashed = True
+            self.console.say(f"{self.name} crashed: {self.machine.crash_reason}")
+
+
+def memory_for(spec: DomainSpec) -> int:
+    """Bytes for instances: what the file says and the rings."""
+    return (spec.memory << 20) + len(spec.vif) * _PORT_ROOM
+
+
+def _with_mac(vif: VifSpec, identity: str, number: int) -> VifSpec:
+    """An address that stays the same for this domain: Xen's prefix, and 24 bits from its unique id."""
+    if vif.mac:
+        return vif
+    r = random.Random(f"{identity}/{number}")
+    return VifSpec(f"00:16:3e:{r.randrange(128):02x}:{r.randrange(256):02x}:{r.randrange(256):02x}", vif.bridge, vif.script, vif.vifname)

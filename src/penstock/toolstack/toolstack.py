@@ -1,0 +1,252 @@
+"""The toolstack: all domains of this process, and the verbs for them."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from penstock.isolation import choose
+from penstock.isolation.errors import MachineError
+from penstock.isolation.layout import Event, State
+from penstock.isolation.machine import Machine
+from penstock.toolstack.domain import Domain, DomainError, DomainState, memory_for
+from penstock.toolstack.domainfile import DomainSpec
+from penstock.toolstack.pool import MachinePool
+
+__all__ = ["DomainInfo", "Toolstack"]
+
+_WATCH_S = 0.25
+#: a domain whose turn takes longer than this is broken off
+_HANG_S = 2.0
+
+
+@dataclass(frozen=True)
+class DomainInfo:
+    """One line of ``list``."""
+
+    id: int
+    name: str
+    uuid: str
+    state: str
+    isolation: str
+    memory_mib: int
+    vcpus: int
+    cpu_s: float
+    uptime_s: float
+    vifs: list[dict[str, str]]
+    configurations: list[dict[str, Any]]
+
+
+class Toolstack:
+    """Domains by id and by name. A context manager: at its end all of them are destroyed."""
+
+    def __init__(self, *, pool: MachinePool | None = None) -> None:
+        self.pool = pool
+        self.domains: dict[int, Domain] = {}
+        self._ids = itertools.count(1)
+        self._lock = threading.RLock()
+        self._watcher: threading.Thread | None = None
+        self._ended = threading.Event()
+        self._log: list[str] = []
+        #: called after domains, configurations or states have changed: (what, domain)
+        self.listeners: list[Callable[[str, Domain], None]] = []
+
+    # Finding
+
+    def find(self, name: str | int) -> Domain:
+        """By id or name."""
+        text = str(name)
+        for domain in list(self.domains.values()):
+            if domain.name == text or str(domain.id) == text:
+                return domain
+        there = ", ".join(sorted(d.name for d in self.domains.values())) or "none"
+        raise DomainError(f"there is no domain '{text}' (there are {there})")
+
+    def infos(self) -> list[DomainInfo]:
+        return [self.info(d) for d in list(self.domains.values())]
+
+    def info(self, domain: Domain) -> DomainInfo:
+        return DomainInfo(
+            domain.id, domain.name, domain.uuid, str(domain.state), domain.isolation, domain.spec.memory, domain.spec.vcpus,
+            domain.cpu_s, time.time() - domain.created_s,
+            [{"mac": v.mac, "bridge": v.bridge, "name": v.vifname} for v in domain.spec.vif],
+            [{"number": c.number, "name": c.name, "status": c.status} for c in domain.configurations.values()],
+        )
+
+    # Verbs
+
+    def create(self, spec: DomainSpec, *, paused: bool = False, machine: Machine | None = None) -> Domain:
+        """Make and start a domain; one with ``click`` runs that. Nothing is left where it cannot be made."""
+        with self._lock:
+            if any(d.name == spec.name for d in self.domains.values()):
+                raise DomainError(f"the name '{spec.name}' is in use by domain {self.find(spec.name).id}")
+            text = _read_click(spec.click) if spec.click else ""
+            number = next(self._ids)
+            try:
+                if machine is None and self.pool is not None:
+                    machine = self.pool.take(spec.isolation or choose()[0], memory_for(spec))
+                domain = Domain(number, spec, machine=machine)
+            except MachineError as error:
+                raise DomainError(f"{spec.name}: {error}") from None
+            self.domains[number] = domain
+        try:
+            domain.machine.on_event = lambda _machine, event: self._event(domain, event)
+            self._tell("created", domain)
+            if text:
+                domain.install(text, file=spec.click)
+            domain.start(paused=paused)
+        except BaseException as error:
+            self._forget(domain)
+            if isinstance(error, MachineError):
+                raise DomainError(f"{spec.name}: {error}") from None
+            raise
+        self._watch()
+        self._tell("started", domain)
+        return domain
+
+    def start(self, name: str | int, text: str, *, config_name: str = "script", file: str = "config",
+              number: int | None = None) -> int:
+        """Install a configuration in a running domain; gives its number."""
+        domain = self.find(name)
+        try:
+            made = domain.install(text, name=config_name, file=file, number=number)
+        except MachineError as error:
+            raise DomainError(str(error)) from None
+        finally:
+            self._tell("configured", domain)
+        return made.number
+
+    def stop(self, name: str | int, number: int) -> None:
+        """Halt a configuration."""
+        domain = self.find(name)
+        domain.halt(number)
+        self._tell("configured", domain)
+
+    def remove(self, name: str | int, number: int) -> None:
+        """Take a configuration out of its domain."""
+        domain = self.find(name)
+        domain.remove(number)
+        self._tell("configured", domain)
+
+    def destroy(self, name: str | int) -> None:
+        self._forget(self.find(name))
+
+    def pause(self, name: str | int) -> None:
+        domain = self.find(name)
+        domain.pause()
+        self._tell("paused", domain)
+
+    def unpause(self, name: str | int) -> None:
+        domain = self.find(name)
+        domain.unpause()
+        self._tell("unpaused", domain)
+
+    def rename(self, name: str | int, new_name: str) -> None:
+        domain = self.find(name)
+        with self._lock:
+            if any(d.name == new_name for d in self.domains.values()):
+                raise DomainError(f"the name '{new_name}' is in use")
+            if not new_name or new_name.isdigit():
+                raise DomainError(f"'{new_name}' is no name for a domain")
+            domain.name = domain.machine.name = new_name
+            domain.spec = domain.spec.changed(name=new_name)
+        self._tell("renamed", domain)
+
+    def log(self) -> list[str]:
+        """What happened to all domains, as ``dmesg`` of the toolstack."""
+        return list(self._log)
+
+    # Events
+
+    def _tell(self, what: str, domain: Domain) -> None:
+        self._log.append(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {domain.name} ({domain.id}): {what}")
+        del self._log[:-1000]
+        for listener in self.listeners:
+            listener(what, domain)
+
+    def _event(self, domain: Domain, event: Event) -> None:
+        domain.explain(event)
+        if event & Event.CRASHED and domain.id in self.domains:
+            self._tell(f"crashed: {domain.machine.crash_reason}", domain)
+            # Not in the thread that hears events: the machine's own end needs it.
+            threading.Thread(target=self._after_crash, args=(domain,), daemon=True).start()
+
+    def _after_crash(self, domain: Domain) -> None:
+        action = domain.spec.on_crash
+        if action == "preserve" or domain.id not in self.domains:
+            return
+        spec, texts = domain.spec, [(c.number, c.name, c.text) for c in domain.configurations.values() if c.status == "Running"]
+        self._forget(domain)
+        if action == "restart":
+            with contextlib.suppress(DomainError):
+                again = self.create(spec.changed(click=""))
+                again.console.write("".join(line + "\n" for _, _, line in domain.console.lines()))
+                for number, name, text in texts:
+                    again.install(text, name=name, number=number)
+                self._tell("restarted after a crash", again)
+
+    def _forget(self, domain: Domain) -> None:
+        with self._lock:
+            if self.domains.pop(domain.id, None) is None:
+                return
+        domain.close()
+        self._tell("destroyed", domain)
+
+    def _watch(self) -> None:
+        if self._watcher is None:
+            self._watcher = threading.Thread(target=self._watch_for_hangs, name="penstock-watchdog", daemon=True)
+            self._watcher.start()
+
+    def _watch_for_hangs(self) -> None:
+        seen: dict[int, tuple[int, float]] = {}
+        while not self._ended.wait(_WATCH_S):
+            now = time.monotonic()
+            for domain in list(self.domains.values()):
+                machine = domain.machine
+                if machine.state != State.RUNNING or not machine.can_interrupt:
+                    seen.pop(domain.id, None)
+                    continue
+                turns, since = seen.get(domain.id, (-1, now))
+                if machine.turns != turns:
+                    seen[domain.id] = (machine.turns, now)
+                elif now - since > _HANG_S:
+                    seen.pop(domain.id, None)
+                    machine.break_off(f"its packet code did not come back for {_HANG_S:.0f} s")
+
+    # The end
+
+    def close(self) -> None:
+        self._ended.set()
+        for domain in list(self.domains.values()):
+            self._forget(domain)
+        if self.pool is not None:
+            self.pool.close()
+
+    def __enter__(self) -> Toolstack:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    @contextlib.contextmanager
+    def domain(self, spec: DomainSpec) -> Iterator[Domain]:
+        """A domain for the length of a ``with`` block."""
+        made = self.create(spec)
+        try:
+            yield made
+        finally:
+            if made.state != DomainState.SHUTDOWN:
+                self._forget(made)
+
+
+def _read_click(path: str) -> str:
+    try:
+        return Path(path).read_text("utf-8", "surrogateescape")
+    except OSError as error:
+        raise DomainError(f"{path}: {error.strerror}") from None
