@@ -17,7 +17,8 @@ ALLOWED = {
     "runtime": {"runtime", "elements", "datapath", "packet", "lang"},
     "ring": {"ring", "datapath", "packet"},
     "isolation": {"isolation", "ring", "runtime", "elements", "datapath", "packet", "lang"},
-    "cli": {"cli", "runtime", "elements", "datapath", "packet", "lang"},
+    "toolstack": {"toolstack", "isolation", "ring", "runtime", "elements", "datapath", "packet", "lang"},
+    "cli": {"cli", "toolstack", "isolation", "ring", "runtime", "elements", "datapath", "packet", "lang"},
 }
 
 

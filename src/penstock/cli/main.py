@@ -20,6 +20,8 @@ SUBCOMMANDS = {
     "handlers": ("handlers", "list, read and write handlers, of a file or of a running router"),
     "fmt": ("language", "print a configuration in the standard style"),
     "flatten": ("language", "print a configuration without compound elements"),
+    "vm": ("vm", "domains: make them, look at them, move them, end them"),
+    "doctor": ("doctor", "say what this machine lacks, and the command that mends it"),
     "graph": ("language", "draw a configuration (SVG or Graphviz)"),
 }
 

@@ -19,6 +19,7 @@ import struct
 from penstock.isolation.layout import Context, Request, State
 from penstock.isolation.loops import loops
 from penstock.isolation.machine import Machine, MachineError
+from penstock.isolation.once import once
 from penstock.isolation.region import CODE, CONTROL, DATA, STACK_TOP, WINDOW
 
 __all__ = ["KvmMachine", "why_not"]
@@ -52,12 +53,12 @@ def _ioctl(descriptor: int, request: int, argument: int | ctypes.Array[ctypes.c_
     return int(result)
 
 
-@functools.cache
+@once
 def _kvm() -> int:
     return os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC)
 
 
-@functools.cache
+@once
 def why_not() -> str:
     """Why there can be no virtual machines here; empty where there can."""
     try:
@@ -69,12 +70,12 @@ def why_not() -> str:
     return ""
 
 
-@functools.cache
+@once
 def _shared_page_bytes() -> int:
     return _ioctl(_kvm(), _GET_VCPU_MMAP_SIZE, None, "KVM_GET_VCPU_MMAP_SIZE")
 
 
-@functools.cache
+@once
 def _cpuid() -> tuple[ctypes.Array[ctypes.c_char], int]:
     """The processor as KVM can show it, and the vector state that the guest may use."""
     count = 256

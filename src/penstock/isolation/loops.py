@@ -19,13 +19,13 @@ Made with llvmlite and kept in the image cache, as the routers are. Its function
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from penstock.isolation.layout import MAX_INSTANCES, Context, Control, Entry, Event, Request, State, Want
+from penstock.isolation.once import once
 from penstock.runtime.image import Image, ImageCache
 
 __all__ = ["DOORBELL_PORT", "HOOK_WORD", "loops"]
@@ -45,7 +45,7 @@ _EINTR, _EAGAIN = 4, 11
 _EXIT_REASON_OFFSET = 8
 
 
-@functools.cache
+@once
 def loops() -> Image:
     """The functions, from the image cache where it has them."""
     cache = ImageCache()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import functools
 import os
 import select
 import struct
@@ -16,12 +15,15 @@ from typing import Any
 
 from penstock.datapath.clock import ns_per_cycle_32
 from penstock.datapath.memory import Memory
+from penstock.datapath.ports import PORT_BYTES
 from penstock.isolation.errors import MachineError
 from penstock.isolation.layout import MAX_INSTANCES, Context, Control, Entry, Event, Request, State
 from penstock.isolation.loops import CONTEXT_WORD, CONTROL_WORD, HOOK_WORD, loops
+from penstock.isolation.once import once
 from penstock.isolation.region import CONTROL, Region
-from penstock.isolation.template import Template
+from penstock.isolation.template import Pages, Template
 from penstock.ring.port import SharedPort
+from penstock.runtime.hotswap import take_state
 from penstock.runtime.image import Image, LoadedImage
 from penstock.runtime.router import Router
 
@@ -40,13 +42,13 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
 
-@functools.cache
+@once
 def host_loops() -> LoadedImage:
     """The loops in executable memory of this process."""
     return LoadedImage(loops())
 
 
-@functools.cache
+@once
 def _helpers() -> tuple[Callable[..., int], Callable[..., int]]:
     image = host_loops()
     exchange = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64)
@@ -94,7 +96,7 @@ class _Events:
                 machine.take_events()
 
 
-@functools.cache
+@once
 def events() -> _Events:
     return _Events()
 
@@ -206,8 +208,11 @@ class Machine:
     # Configurations
 
     def install(self, template: Template, ports: Mapping[str, SharedPort] | None = None, *, number: int | None = None,
-                seed: int | None = None) -> Instance:
-        """Put a configuration into the machine; it runs from the next turn on."""
+                seed: int | None = None, content: Pages | None = None) -> Instance:
+        """Put a configuration into the machine; it runs from the next turn on.
+
+        ``content`` is the memory of another instance with the same layout, whose ports hold what they held there.
+        """
         with self.lock:
             if number is None:
                 number = next((n for n in range(MAX_INSTANCES) if n not in self.instances), MAX_INSTANCES)
@@ -221,11 +226,11 @@ class Machine:
                     raise MachineError(f"{self.name}: interface '{name}' is in use by another configuration of this domain")
             data_at = self.region.allocate("data", template.size_bytes)
             memory = self.region.memory(data_at, template.size_bytes)
-            template.fill(memory, seed=seed)
+            template.fill(memory, seed=seed, content=content)
             with self._standing_still():
                 for _, at, port in needed:
                     assert port is not None
-                    port.map_into(memory, at)
+                    port.map_into(memory, at, keep=content is not None)
                     self.ports.append(port)
                 code_at = self._place_code(template.image.code)
                 instance = Instance(number, template, self, code_at, data_at, memory)
@@ -256,6 +261,57 @@ class Machine:
     def _code_address(self, code_at: int) -> int:
         return ~code_at if code_at < 0 else self._address(code_at)
 
+    def content(self, instance: Instance) -> list[tuple[int, bytes]]:
+        """An instance's memory without its ports; the domain must stand still."""
+        without = [(at, PORT_BYTES) for at in instance.template.ports.values()]
+        return self.region.pages(instance.data_at, instance.template.size_bytes, without)
+
+    def swap(self, instance: Instance, template: Template, ports: Mapping[str, SharedPort]) -> Instance:
+        """Put another configuration in an instance's place. Elements of the same name keep their state, rings what they hold.
+
+        Everything that takes time is done before and after the domain stands still.
+        """
+        with self.lock:
+            data_at = self.region.allocate("data", template.size_bytes)
+            memory = self.region.memory(data_at, template.size_bytes)
+            template.fill(memory)
+            new = Instance(instance.number, template, self, 0, data_at, memory)
+            before, after = instance.router, new.router
+            try:
+                needed = [(name, at, ports[name]) for name, at in template.ports.items()]
+                if any(p in self.ports and p.mapped_by is not instance.memory for _, _, p in needed):
+                    raise MachineError(f"{self.name}: an interface is in use by another configuration of this domain")
+            except KeyError as error:
+                self.region.release("data", data_at, template.size_bytes)
+                raise MachineError(f"{self.name}: interface '{error.args[0]}' is not there") from None
+            new.code_at = self._place_code(template.image.code)
+            with self._standing_still():
+                take_state(after, before)
+                for name, at, port in needed:
+                    kept = name in before.ports
+                    port.map_into(memory, at, keep=kept)
+                    if kept:
+                        old, now = before.ports[name], after.ports[name]
+                        now.head, now.tail, now.broken = old.head, old.tail, old.broken
+                    if port not in self.ports:
+                        self.ports.append(port)
+                self._enter(new)
+                self.instances[new.number] = new
+                gone = [p for p in self.ports if p.mapped_by is instance.memory]
+                self.ports = [p for p in self.ports if p not in gone]
+                self._set_waits()
+            for port in gone:
+                port.unmapped()
+            after.console = before.console
+            before.close()
+            self._give_up(instance)
+            return new
+
+    def _give_up(self, instance: Instance) -> None:
+        self.region.release("data", instance.data_at, instance.template.size_bytes)
+        if instance.code_at >= 0:
+            self.region.release("code", instance.code_at, len(instance.template.image.code))
+
     def remove(self, instance: Instance) -> None:
         """Take a configuration out. What its queues hold is lost."""
         with self.lock, self._standing_still():
@@ -268,9 +324,7 @@ class Machine:
             for port in gone:
                 port.unmapped()
             self._set_waits()
-            self.region.release("data", instance.data_at, instance.template.size_bytes)
-            if instance.code_at >= 0:
-                self.region.release("code", instance.code_at, len(instance.template.image.code))
+            self._give_up(instance)
 
     def _set_waits(self) -> None:
         """What the host's loop sleeps on: its own word, and one of each port."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import ctypes
-import functools
 import gc
 import os
 import signal
@@ -21,6 +20,7 @@ from penstock.isolation.layout import Context, Event, Request, State
 from penstock.isolation.lockdown import LockdownError, lock_down, separate
 from penstock.isolation.loops import loops
 from penstock.isolation.machine import Machine, events, futex_wake, host_loops
+from penstock.isolation.once import once
 
 __all__ = ["ProcessMachine"]
 
@@ -119,7 +119,7 @@ class ProcessMachine(Machine):
         self._interrupt()
 
 
-@functools.cache
+@once
 def _forker() -> concurrent.futures.ThreadPoolExecutor:
     """A thread that stays: the kernel ends the children of one that does not (PR_SET_PDEATHSIG)."""
     return concurrent.futures.ThreadPoolExecutor(1, "penstock-fork")

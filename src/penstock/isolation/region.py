@@ -9,10 +9,13 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+from collections.abc import Sequence
 
 from penstock.datapath.memory import Memory
 from penstock.isolation.errors import MachineError
 from penstock.isolation.layout import CONTEXT_BYTES, CONTROL_BYTES
+from penstock.isolation.template import cut, pages_of
+from penstock.ring.port import data_runs
 
 __all__ = ["CODE", "CONTEXT", "CONTROL", "DATA", "STACK_TOP", "OutOfMemory", "Region"]
 
@@ -96,6 +99,13 @@ class Region:
     @property
     def control(self) -> Memory:
         return self.memory(CONTROL, CONTROL_BYTES)
+
+    def pages(self, offset: int, size: int, without: Sequence[tuple[int, int]] = ()) -> list[tuple[int, bytes]]:
+        """What is not zero in a part of the region, as (offset in it, bytes)."""
+        part = self.memory(offset, size)
+        if self._descriptor < 0:
+            return pages_of(part, without)
+        return cut(part.view, data_runs(self._descriptor, offset, size), without)
 
     def close(self) -> None:
         """Give the pages back now; the addresses go once nothing looks at them any more."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import os
+import re
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,14 @@ from penstock.elements.element import Element
 from penstock.runtime.image import Image, ImageCache
 from penstock.runtime.router import Router
 
-__all__ = ["Template", "pages_of"]
+__all__ = ["Pages", "Template", "cut", "pages_of"]
 
 _PAGE = mmap.PAGESIZE
+_SOMETHING = re.compile(rb"[^\0]")
+#: by the highest byte of a page's entry: bit 63 in memory, 62 swapped out
+_PRESENT = bytes(1 if n & 0xC0 else 0 for n in range(256))
+#: runs of pages: offset and bytes
+Pages = Sequence[tuple[int, bytes | memoryview]]
 _WORD = struct.Struct("<Q")
 
 
@@ -41,6 +48,8 @@ class Template:
     ports: Mapping[str, int]
     #: elements that work in Python too (printing, files, scripts), which must be there while the instance runs
     needs_host: bool
+    #: of names, types and places of all state: two with the same can exchange memory
+    layout_digest: str
     file: str = "config"
     library_path: tuple[Path, ...] = ()
 
@@ -62,7 +71,7 @@ class Template:
         return cls(
             text, tuple(router.interfaces), router.build(), router.root, router.memory.size, tuple(pages_of(router.memory)),
             tuple(_seeds(router)), offsets["base_ns"], driver["next_expiry"], driver["upcall"],
-            {name: port.words.offset for name, port in router.ports.items()}, _needs_host(router), file, library_path,
+            {name: port.words.offset for name, port in router.ports.items()}, _needs_host(router), _digest(router), file, library_path,
         )
 
     def router(self, memory: Memory) -> Router:
@@ -72,11 +81,15 @@ class Template:
         router.move_to(memory)
         return router
 
-    def fill(self, memory: Memory, *, seed: int | None = None) -> None:
-        """Make zeroed memory an instance that has not run yet."""
+    def fill(self, memory: Memory, *, seed: int | None = None, content: Pages | None = None) -> None:
+        """Make zeroed memory an instance that has not run yet, or one with the ``content`` of another."""
         view = memory.view
-        for offset, content in self.pages:
-            view[offset : offset + len(content)] = content
+        if content is not None:
+            for offset, part in content:
+                view[offset : offset + len(part)] = part
+            return
+        for offset, part in self.pages:
+            view[offset : offset + len(part)] = part
         numbers = os.urandom(8 * len(self.seeds)) if seed is None else _WORD.pack(seed) * len(self.seeds)
         for i, offset in enumerate(self.seeds):
             view[offset : offset + 8] = numbers[8 * i : 8 * i + 8]
@@ -86,26 +99,36 @@ def _router(text: str, interfaces: Sequence[str], file: str, library_path: tuple
     return Router.from_text(text, interfaces=tuple(interfaces), file=file, library_path=library_path, cache=cache)
 
 
-def pages_of(memory: Memory) -> list[tuple[int, bytes]]:
-    """Runs of pages that are not zero. What was never touched is not read: it would become memory."""
-    zero = bytes(_PAGE)
-    found: list[tuple[int, bytes]] = []
+def pages_of(memory: Memory, without: Sequence[tuple[int, int]] = ()) -> list[tuple[int, bytes]]:
+    """Runs of pages of private memory that may not be zero. What was never touched is not read: it would become memory.
+
+    ``without`` are parts (offset, size), in order, to leave out.
+    """
     start = memory.address // _PAGE
     with open("/proc/self/pagemap", "rb", buffering=0) as pagemap:
         pagemap.seek(start * 8)
-        present = pagemap.read(memory.size // _PAGE * 8)
-    for i in range(memory.size // _PAGE):
-        # Bit 63: in memory, 62: swapped out.
-        if not present[8 * i + 7] & 0xC0:
-            continue
-        page = bytes(memory.view[i * _PAGE : (i + 1) * _PAGE])
-        if page == zero:
-            continue
-        if found and found[-1][0] + len(found[-1][1]) == i * _PAGE:
-            found[-1] = (found[-1][0], found[-1][1] + page)
-        else:
-            found.append((i * _PAGE, page))
+        present = pagemap.read(memory.size // _PAGE * 8)[7::8].translate(_PRESENT)
+    runs = ((m.start() * _PAGE, m.end() * _PAGE) for m in re.finditer(b"\1+", present))
+    return cut(memory.view, runs, without)
+
+
+def cut(view: memoryview, runs: Iterable[tuple[int, int]], without: Sequence[tuple[int, int]] = ()) -> list[tuple[int, bytes]]:
+    """The bytes of runs (start, end), except for the parts (offset, size) to leave out and what is all zero."""
+    found: list[tuple[int, bytes]] = []
+    for start, end in runs:
+        for out, size in (*without, (end, 0)):
+            stop = min(max(out, start), end)
+            if start < stop:
+                part = bytes(view[start:stop])
+                if _SOMETHING.search(part):
+                    found.append((start, part))
+            start = max(start, min(out + size, end))
     return found
+
+
+def _digest(router: Router) -> str:
+    lines = [f"{e.path} {e.type} {e.offset} {e.count}" for e in router.layout.entries]
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _seeds(router: Router) -> list[int]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import mmap
 import os
 import threading
 import time
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from penstock.datapath.ports import (
@@ -27,7 +29,7 @@ from penstock.datapath.ports import (
 if TYPE_CHECKING:
     from penstock.datapath.memory import Memory
 
-__all__ = ["PortError", "SharedPort"]
+__all__ = ["PortError", "SharedPort", "data_runs"]
 
 _FUTEX, _FUTEX_WAIT, _FUTEX_WAKE = 202, 0, 1
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -71,6 +73,22 @@ def _current_arena() -> _Arena:
     return _arena[pid]
 
 
+def data_runs(descriptor: int, offset: int, size: int) -> Iterator[tuple[int, int]]:
+    """Runs (start, end) of a part of a file in memory that were ever written, from the start of the part."""
+    at, end = offset, offset + size
+    while at < end:
+        try:
+            at = os.lseek(descriptor, at, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return
+            raise
+        stop = min(os.lseek(descriptor, at, os.SEEK_HOLE), end)
+        if at < stop:
+            yield at - offset, stop - offset
+        at = max(stop, at + mmap.PAGESIZE)
+
+
 class SharedPort:
     """One interface of a domain, from outside: send frames to the domain, receive those it sent.
 
@@ -90,17 +108,27 @@ class SharedPort:
         self.mapped_by: Memory | None = None
         self.domain_address = 0
 
-    def map_into(self, memory: Memory, offset: int) -> None:
-        """Put the port where an instance has room for it. Each instance starts with empty rings."""
-        for base in (RX, TX):
-            for word in (HEAD, TAIL, STARVED):
-                self._words[base + word] = 0
-        self.tail = self.head = 0
+    def map_into(self, memory: Memory, offset: int, *, keep: bool = False) -> None:
+        """Put the port where an instance has room for it. An instance starts with empty rings, unless it is to ``keep`` them."""
+        if not keep:
+            for base in (RX, TX):
+                for word in (HEAD, TAIL, STARVED):
+                    self._words[base + word] = 0
+        self.tail, self.head = self._words[RX + TAIL], self._words[TX + HEAD]
         memory.map_at(offset, PORT_BYTES, self.descriptor, at=self.offset)
         self.mapped_by, self.domain_address = memory, memory.address + offset
 
     def unmapped(self) -> None:
         self.mapped_by, self.domain_address = None, 0
+
+    def content(self) -> list[tuple[int, bytes]]:
+        """What the rings hold now, as runs of pages."""
+        return [(start, self._block[start:end]) for start, end in data_runs(self.descriptor, self.offset, PORT_BYTES)]
+
+    def restore(self, content: Sequence[tuple[int, bytes | memoryview]]) -> None:
+        """Make the rings hold that; before the port is mapped with ``keep``."""
+        for at, page in content:
+            self._block[at : at + len(page)] = page
 
     # Frames
 

@@ -24,15 +24,12 @@ from penstock.ring import SharedPort
 from penstock.runtime.image import ImageCache
 from penstock.toolstack.console import Console
 from penstock.toolstack.domainfile import DomainSpec, VifSpec, cpu_set
+from penstock.toolstack.errors import DomainError
 
-__all__ = ["Configuration", "Domain", "DomainError", "DomainState", "template_for"]
+__all__ = ["Configuration", "Domain", "DomainState", "template_for"]
 
 _TEMPLATES_KEPT = 256
 _PORT_ROOM = 2 << 20
-
-
-class DomainError(Exception):
-    """What a person asked for cannot be done; the message says why, and what to do instead."""
 
 
 class DomainState(enum.StrEnum):
@@ -168,6 +165,20 @@ class Domain:
             made.instance.router.console = self.console
         made.status = "Running"
         return made
+
+    def swap(self, number: int, text: str, *, file: str = "config") -> None:
+        """Hot swap: another configuration in the place of a running one, with the state of what is in both."""
+        configuration = self._configuration(number)
+        if configuration.instance is None:
+            raise DomainError(f"{self.name}: configuration {number} is not running")
+        try:
+            template = template_for(text, self.interfaces, file)
+        except ConfigurationError as error:
+            raise DomainError(f"{self.name}: " + "\n".join(error.diagnostics.click_lines())) from None
+        configuration.instance = self.machine.swap(configuration.instance, template, dict(zip(self.interfaces, self.ports)))
+        configuration.text = text
+        if template.needs_host:
+            configuration.instance.router.console = self.console
 
     def remove(self, number: int) -> None:
         """Take a configuration out and forget it."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["DomainFileError", "DomainSpec", "VifSpec", "load", "parse", "schema"]
+__all__ = ["DomainFileError", "DomainSpec", "VifSpec", "from_values", "load", "parse", "schema"]
 
 _MAC = re.compile(r"(?:[0-9a-fA-F]{1,2}:){5}[0-9a-fA-F]{1,2}")
 _NAME = re.compile(r"[A-Za-z0-9_.:+-]{1,120}")
@@ -170,6 +170,11 @@ class _Reader:
 
 
 # What the values mean
+
+def from_values(values: dict[str, Any], file: str) -> DomainSpec:
+    """A domain from keys and values that are at hand; checked as those of a file."""
+    return _spec({key: (value, 0) for key, value in values.items()}, file)
+
 
 _FIELDS = {f.name: f for f in dataclasses.fields(DomainSpec) if f.name != "ignored"}
 _ALIASES = {"cpu_weight": "weight"}

@@ -15,9 +15,11 @@ from penstock.isolation import choose
 from penstock.isolation.errors import MachineError
 from penstock.isolation.layout import Event, State
 from penstock.isolation.machine import Machine
-from penstock.toolstack.domain import Domain, DomainError, DomainState, memory_for
+from penstock.toolstack.domain import Domain, DomainState, memory_for
 from penstock.toolstack.domainfile import DomainSpec
+from penstock.toolstack.errors import DomainError
 from penstock.toolstack.pool import MachinePool
+from penstock.toolstack.snapshot import Frozen, freeze, load, renamed, save, thaw
 
 __all__ = ["DomainInfo", "Toolstack"]
 
@@ -157,6 +159,48 @@ class Toolstack:
             domain.name = domain.machine.name = new_name
             domain.spec = domain.spec.changed(name=new_name)
         self._tell("renamed", domain)
+
+    def swap(self, name: str | int, text: str, *, number: int = 0, file: str = "config") -> None:
+        """Replace a running configuration, keeping the state of elements that exist in both."""
+        domain = self.find(name)
+        try:
+            domain.swap(number, text, file=file)
+        except MachineError as error:
+            raise DomainError(str(error)) from None
+        self._tell("configured", domain)
+
+    # State that moves
+
+    def snapshot(self, name: str | int, path: str | Path) -> int:
+        """Write the domain's state to a file while it goes on; gives the size."""
+        domain = self.find(name)
+        size = save(freeze(domain), path)
+        self._tell(f"snapshot in {path}", domain)
+        return size
+
+    def restore(self, path: str | Path, *, name: str = "", paused: bool = False) -> Domain:
+        """A domain from a snapshot, under its old name or another."""
+        frozen = load(path)
+        return self.thaw(renamed(frozen, name) if name else frozen, paused=paused)
+
+    def clone(self, name: str | int, new_name: str, *, paused: bool = False) -> Domain:
+        """A second domain with the state of a running one, and addresses of its own."""
+        return self.thaw(renamed(freeze(self.find(name)), new_name), paused=paused)
+
+    def thaw(self, frozen: Frozen, *, paused: bool = False) -> Domain:
+        domain = self.create(frozen.spec.changed(click="", isolation=frozen.spec.isolation or frozen.isolation), paused=True)
+        try:
+            thaw(domain, frozen)
+        except MachineError as error:
+            self._forget(domain)
+            raise DomainError(f"{domain.name}: {error}") from None
+        except DomainError:
+            self._forget(domain)
+            raise
+        self._tell("restored", domain)
+        if not paused:
+            domain.unpause()
+        return domain
 
     def log(self) -> list[str]:
         """What happened to all domains, as ``dmesg`` of the toolstack."""

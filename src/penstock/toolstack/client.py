@@ -1,0 +1,94 @@
+"""Asking a toolstack that runs in a process of its own. Light: the command line imports nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from penstock.toolstack.errors import DomainError
+
+__all__ = ["Client", "run_folder", "socket_path"]
+
+_START_S = 15.0
+
+
+def run_folder() -> Path:
+    """``$PENSTOCK_RUN``, /run/penstock for root, else the user's runtime folder."""
+    if value := os.environ.get("PENSTOCK_RUN"):
+        return Path(value)
+    if os.geteuid() == 0:
+        return Path("/run/penstock")
+    return Path(os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/penstock-{os.geteuid()}") / "penstock"
+
+
+def socket_path() -> Path:
+    return run_folder() / "toolstack.socket"
+
+
+class Client:
+    """Asks a toolstack; starts one where none runs (``start``). Raises DomainError with the toolstack's words."""
+
+    def __init__(self, path: Path | None = None, *, start: bool = True):
+        self.path = path or socket_path()
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._connect(start)
+        self._file = self._socket.makefile("rb")
+
+    def _connect(self, start: bool) -> None:
+        try:
+            self._socket.connect(str(self.path))
+            return
+        except PermissionError:
+            raise DomainError(f"{self.path}: this toolstack is another user's (run as that user, or as root)") from None
+        except (FileNotFoundError, ConnectionRefusedError):
+            if not start:
+                raise DomainError(f"no toolstack runs at {self.path} (create a domain, or start penstockd)") from None
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        log = self.path.with_suffix(".log")
+        command = [sys.executable, "-m", "penstock.toolstack", "--socket", str(self.path), "--until-empty"]
+        with open(log, "ab") as output:
+            child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd="/")
+        end = time.monotonic() + _START_S
+        while time.monotonic() < end:
+            with contextlib.suppress(OSError):
+                self._socket.connect(str(self.path))
+                # It outlives this process; its end is not ours to wait for.
+                child.returncode = 0
+                return
+            if child.poll() is not None:
+                break
+            time.sleep(0.005)
+        raise DomainError(f"the toolstack did not start (see {log})")
+
+    def __getattr__(self, verb: str) -> Callable[..., Any]:
+        if verb.startswith("_"):
+            raise AttributeError(verb)
+        return lambda **arguments: self.call(verb, arguments)
+
+    def call(self, verb: str, arguments: dict[str, Any]) -> Any:
+        self._socket.sendall(json.dumps({"verb": verb, "arguments": arguments}).encode("utf-8", "surrogateescape") + b"\n")
+        line = self._file.readline()
+        if not line.endswith(b"\n"):
+            raise DomainError("the toolstack ended while it worked on this (see 'penstock vm log')")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise DomainError(answer["error"])
+        return answer["result"]
+
+    def close(self) -> None:
+        self._file.close()
+        self._socket.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
