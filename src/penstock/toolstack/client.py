@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -36,11 +37,25 @@ def socket_path() -> Path:
 class Client:
     """Asks a toolstack; starts one where none runs (``start``). Raises DomainError with the toolstack's words."""
 
-    def __init__(self, path: Path | None = None, *, start: bool = True):
+    def __init__(self, path: Path | None = None, *, start: bool = True, until_empty: bool = True):
+        self._until_empty = until_empty
         self.path = path or socket_path()
+        self._lock = threading.Lock()
+        self._open(start)
+
+    def _open(self, start: bool) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
-        self._connect(start)
+        try:
+            self._connect(start)
+        except DomainError:
+            self._socket.close()
+            raise
         self._file = self._socket.makefile("rb")
+
+    def reconnect(self) -> None:
+        """After the toolstack has gone and come back."""
+        self.close()
+        self._open(False)
 
     def _connect(self, start: bool) -> None:
         try:
@@ -53,9 +68,10 @@ class Client:
                 raise DomainError(f"no toolstack runs at {self.path} (create a domain, or start penstockd)") from None
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         log = self.path.with_suffix(".log")
-        command = [sys.executable, "-m", "penstock.toolstack", "--socket", str(self.path), "--until-empty"]
+        command = [sys.executable, "-m", "penstock.toolstack", "--socket", str(self.path), *(["--until-empty"] if self._until_empty else [])]
         with open(log, "ab") as output:
-            child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd="/")
+            child = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd="/")
         end = time.monotonic() + _START_S
         while time.monotonic() < end:
             with contextlib.suppress(OSError):
@@ -74,8 +90,13 @@ class Client:
         return lambda **arguments: self.call(verb, arguments)
 
     def call(self, verb: str, arguments: dict[str, Any]) -> Any:
-        self._socket.sendall(json.dumps({"verb": verb, "arguments": arguments}).encode("utf-8", "surrogateescape") + b"\n")
-        line = self._file.readline()
+        request = json.dumps({"verb": verb, "arguments": arguments}).encode("utf-8", "surrogateescape") + b"\n"
+        with self._lock:
+            try:
+                self._socket.sendall(request)
+                line = self._file.readline()
+            except OSError as error:
+                raise DomainError(f"the toolstack has gone ({error.strerror})") from None
         if not line.endswith(b"\n"):
             raise DomainError("the toolstack ended while it worked on this (see 'penstock vm log')")
         answer = json.loads(line)

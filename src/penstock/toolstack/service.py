@@ -111,6 +111,12 @@ class Service:
     def do_clone(self, name: str, new_name: str, paused: bool = False) -> dict[str, Any]:
         return self._info(self.toolstack.clone(name, new_name, paused=paused))
 
+    def do_shutdown_domain(self, name: str, how: str = "poweroff") -> None:
+        self.toolstack.shutdown(name, how)
+
+    def do_changes(self, since: int, wait_s: float = 0.0) -> tuple[int, list[tuple[str, int, str]]]:
+        return self.toolstack.changes(since, min(wait_s, 60.0))
+
     def do_log(self) -> list[str]:
         return self.toolstack.log()
 

@@ -26,6 +26,7 @@ __all__ = ["DomainInfo", "Toolstack"]
 _WATCH_S = 0.25
 #: a domain whose turn takes longer than this is broken off
 _HANG_S = 2.0
+_CHANGES_KEPT = 10_000
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,9 @@ class Toolstack:
         self._watcher: threading.Thread | None = None
         self._ended = threading.Event()
         self._log: list[str] = []
+        self._changes: list[tuple[str, int, str]] = []
+        self._n_changes = 0
+        self._changed = threading.Condition()
         #: called after domains, configurations or states have changed: (what, domain)
         self.listeners: list[Callable[[str, Domain], None]] = []
 
@@ -78,7 +82,7 @@ class Toolstack:
             domain.id, domain.name, domain.uuid, str(domain.state), domain.isolation, domain.spec.memory, domain.spec.vcpus,
             domain.cpu_s, time.time() - domain.created_s,
             [{"mac": v.mac, "bridge": v.bridge, "name": v.vifname} for v in domain.spec.vif],
-            [{"number": c.number, "name": c.name, "status": c.status} for c in domain.configurations.values()],
+            [{"number": c.number, "name": c.name, "status": c.status, "text": c.text} for c in domain.configurations.values()],
         )
 
     # Verbs
@@ -202,6 +206,26 @@ class Toolstack:
             domain.unpause()
         return domain
 
+    def shutdown(self, name: str | int, how: str = "poweroff") -> None:
+        """What the domain's file says for ``poweroff`` (or ``halt``) and ``reboot``."""
+        domain = self.find(name)
+        if how not in ("poweroff", "halt", "reboot"):
+            raise DomainError(f"'{how}' is none of poweroff, halt, reboot")
+        action = domain.spec.on_reboot if how == "reboot" else domain.spec.on_poweroff
+        if action == "preserve":
+            domain.machine.pause()
+            self._tell("shut down", domain)
+        else:
+            self._end(domain, restart=action == "restart", why=how)
+
+    def changes(self, since: int, wait_s: float = 0.0) -> tuple[int, list[tuple[str, int, str]]]:
+        """What happened from number ``since`` on: the next number, and (what, id, name). Waits for something to happen."""
+        with self._changed:
+            if wait_s:
+                self._changed.wait_for(lambda: self._n_changes > since, wait_s)
+            first = max(since, self._n_changes - len(self._changes))
+            return self._n_changes, self._changes[len(self._changes) - (self._n_changes - first) :] if first < self._n_changes else []
+
     def log(self) -> list[str]:
         """What happened to all domains, as ``dmesg`` of the toolstack."""
         return list(self._log)
@@ -211,6 +235,11 @@ class Toolstack:
     def _tell(self, what: str, domain: Domain) -> None:
         self._log.append(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {domain.name} ({domain.id}): {what}")
         del self._log[:-1000]
+        with self._changed:
+            self._changes.append((what, domain.id, domain.name))
+            del self._changes[:-_CHANGES_KEPT]
+            self._n_changes += 1
+            self._changed.notify_all()
         for listener in self.listeners:
             listener(what, domain)
 
@@ -225,15 +254,19 @@ class Toolstack:
         action = domain.spec.on_crash
         if action == "preserve" or domain.id not in self.domains:
             return
+        self._end(domain, restart=action == "restart", why="a crash")
+
+    def _end(self, domain: Domain, *, restart: bool, why: str) -> None:
+        """End a domain, and perhaps make it again with the configurations that it ran."""
         spec, texts = domain.spec, [(c.number, c.name, c.text) for c in domain.configurations.values() if c.status == "Running"]
         self._forget(domain)
-        if action == "restart":
+        if restart:
             with contextlib.suppress(DomainError):
                 again = self.create(spec.changed(click=""))
                 again.console.write("".join(line + "\n" for _, _, line in domain.console.lines()))
                 for number, name, text in texts:
                     again.install(text, name=name, number=number)
-                self._tell("restarted after a crash", again)
+                self._tell(f"restarted after {why}", again)
 
     def _forget(self, domain: Domain) -> None:
         with self._lock:
