@@ -219,8 +219,11 @@ class Control:
                         f"{front}/mac": vif["mac"], f"{back}/frontend": front, f"{back}/frontend-id": str(number),
                         f"{back}/online": "1", f"{back}/bridge": vif["bridge"], f"{back}/hotplug-status": "connected",
                         f"{back}/handle": str(i), f"{back}/mac": vif["mac"], f"{back}/state": "4"}
+        if self.store.exists(f"{home}/vm") and self.store.read(f"{home}/vm").decode() != vm:
+            # The number was another domain's, before the toolstack came to a sudden end.
+            self._forget(number)
         for path, value in entries.items():
-            if not self.store.exists(path):
+            if not self.store.exists(path) or path.endswith("/name"):
                 self._write(path, value)
         # The domain owns its own part of the store.
         self._mine.writing = True
