@@ -17,8 +17,9 @@ ALLOWED = {
     "runtime": {"runtime", "elements", "datapath", "packet", "lang"},
     "ring": {"ring", "datapath", "packet"},
     "isolation": {"isolation", "ring", "runtime", "elements", "datapath", "packet", "lang"},
-    "toolstack": {"toolstack", "isolation", "ring", "runtime", "elements", "datapath", "packet", "lang"},
-    "cli": {"cli", "toolstack", "isolation", "ring", "runtime", "elements", "datapath", "packet", "lang"},
+    "device": {"device", "ring", "runtime", "elements", "datapath", "packet", "lang"},
+    "toolstack": {"toolstack", "isolation", "ring", "device", "runtime", "elements", "datapath", "packet", "lang"},
+    "cli": {"cli", "toolstack", "isolation", "ring", "device", "runtime", "elements", "datapath", "packet", "lang"},
 }
 
 

@@ -19,8 +19,8 @@ import struct
 from penstock.isolation.layout import Context, Request, State
 from penstock.isolation.loops import loops
 from penstock.isolation.machine import Machine, MachineError
-from penstock.isolation.once import once
 from penstock.isolation.region import CODE, CONTROL, DATA, STACK_TOP, WINDOW
+from penstock.runtime.once import once
 
 __all__ = ["KvmMachine", "why_not"]
 

@@ -18,25 +18,21 @@ Made with llvmlite and kept in the image cache, as the routers are. Its function
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from penstock.isolation.layout import MAX_INSTANCES, Context, Control, Entry, Event, Request, State, Want
-from penstock.isolation.once import once
-from penstock.runtime.image import Image, ImageCache
+from penstock.runtime.image import Image
+from penstock.runtime.machinecode import Code, assemble
+from penstock.runtime.once import once
 
 __all__ = ["DOORBELL_PORT", "HOOK_WORD", "loops"]
 
 DOORBELL_PORT = 0x10
 #: words at the start of instance memory, which no router uses: control, hook, context
 CONTROL_WORD, HOOK_WORD, CONTEXT_WORD = 8, 16, 24
-EXPORTS = ["serve", "doorbell", "attend", "upcall", "thread", "vcpu", "exchange", "claim"]
 
-_FUTEX, _WRITE, _IOCTL, _GETTID, _FUTEX_WAITV, _CLOCK_GETTIME, _SCHED_SETAFFINITY = 202, 1, 16, 186, 449, 228, 203
-_FUTEX_WAIT, _FUTEX_WAKE = 0, 1
+_WRITE, _IOCTL, _GETTID, _FUTEX_WAITV, _CLOCK_GETTIME, _SCHED_SETAFFINITY = 1, 16, 186, 449, 228, 203
 _KVM_RUN, _KVM_EXIT_IO = 0xAE80, 2
 _NEVER = 0xFFFF_FFFF_FFFF_FFFF
 #: a virtual CPU stays on the CPU that it was made on for so many runs: moving it costs milliseconds here, starting should not
@@ -48,150 +44,17 @@ _EXIT_REASON_OFFSET = 8
 @once
 def loops() -> Image:
     """The functions, from the image cache where it has them."""
-    cache = ImageCache()
-    key = hashlib.sha256(b"loops" + Path(__file__).read_bytes() + Path(__file__).with_name("layout.py").read_bytes()).hexdigest()
-    image = cache.load(key)
-    if image is None or set(image.entries) != set(EXPORTS):
-        from penstock.datapath.llvm.compile import compile_text, link
-
-        code, entries = link(compile_text(_module_text()), EXPORTS)
-        image = Image(code, entries)
-        cache.store(key, image)
-    return image
+    sources = [Path(__file__), Path(__file__).with_name("layout.py")]
+    return assemble("loops", _FUNCTIONS, sources)
 
 
-def _module_text() -> str:
-    from llvmlite import ir
-
-    module = ir.Module("loops")
-    functions: dict[str, Any] = {}
-    for name, arguments in (("doorbell", 1), ("attend", 1), ("serve", 3), ("upcall", 1), ("thread", 1), ("vcpu", 1),
-                            ("exchange", 2), ("claim", 1)):
-        functions[name] = ir.Function(module, ir.FunctionType(ir.IntType(64), [ir.IntType(64)] * arguments), name)
-    for name, function in functions.items():
-        _WRITERS[name](_Code(ir, function, functions))
-    # Hidden: reached relative to the code itself, not through a table.
-    return str(module).replace("define i64", "define hidden i64")
-
-
-class _Code:
-    """A function being written: 64-bit values, memory by address."""
-
-    def __init__(self, ir: Any, function: Any, functions: dict[str, Any]):
-        self.ir, self.function, self.functions = ir, function, functions
-        self.b: Any = ir.IRBuilder(function.append_basic_block("entry"))
-        self.args = function.args
-        self.i64, self.i32 = ir.IntType(64), ir.IntType(32)
-
-    def const(self, value: int) -> Any:
-        return self.i64(value - (1 << 64) if value >> 63 else value)
-
-    def num(self, value: Any) -> Any:
-        return self.const(int(value)) if isinstance(value, int) else value
-
-    def _pointer(self, base: Any, offset: Any, bits: int) -> Any:
-        address = self.b.add(base, self.num(offset))
-        return self.b.inttoptr(address, self.ir.IntType(bits).as_pointer())
-
-    def load(self, base: Any, offset: Any, bits: int = 64) -> Any:
-        """Others change what is there: each load is made, once."""
-        value = self.b.load_atomic(self._pointer(base, offset, bits), "acquire", bits // 8)
-        return value if bits == 64 else self.b.zext(value, self.i64)
-
-    def store(self, base: Any, offset: Any, value: Any, bits: int = 64) -> None:
-        value = self.num(value)
-        if bits != 64:
-            value = self.b.trunc(value, self.ir.IntType(bits))
-        self.b.store_atomic(value, self._pointer(base, offset, bits), "release", bits // 8)
-
-    def swap_if(self, base: Any, offset: Any, old: int, new: int) -> Any:
-        """Compare and exchange of a 32-bit word; the value found."""
-        pair = self.b.cmpxchg(self._pointer(base, offset, 32), self.i32(old), self.i32(new), "seq_cst", "seq_cst")
-        return self.b.zext(self.b.extract_value(pair, 0), self.i64)
-
-    def set_bits(self, base: Any, offset: Any, bits: Any) -> None:
-        self.b.atomic_rmw("or", self._pointer(base, offset, 64), self.num(bits), "seq_cst")
-
-    def variable(self, value: Any) -> Any:
-        with self.b.goto_entry_block():
-            place = self.b.alloca(self.i64)
-        self.b.store(self.num(value), place)
-        return place
-
-    def get(self, variable: Any) -> Any:
-        return self.b.load(variable)
-
-    def set(self, variable: Any, value: Any) -> None:
-        self.b.store(self.num(value), variable)
-
-    def test(self, op: str, a: Any, b: Any) -> Any:
-        return self.b.icmp_unsigned(op, self.num(a), self.num(b))
-
-    def has(self, value: Any, bits: int) -> Any:
-        return self.test("!=", self.b.and_(value, self.num(bits)), 0)
-
-    def when(self, condition: Any) -> Any:
-        return self.b.if_then(condition)
-
-    @contextlib.contextmanager
-    def each(self, count: Any) -> Iterator[Any]:
-        """A loop with an index."""
-        index = self.variable(0)
-        top, body, done = (self.function.append_basic_block() for _ in range(3))
-        self.b.branch(top)
-        self.b.position_at_end(top)
-        self.b.cbranch(self.test("<", self.get(index), count), body, done)
-        self.b.position_at_end(body)
-        yield self.get(index)
-        self.set(index, self.b.add(self.get(index), self.const(1)))
-        self.b.branch(top)
-        self.b.position_at_end(done)
-
-    @contextlib.contextmanager
-    def forever(self) -> Iterator[tuple[Any, Any]]:
-        """A loop; gives the blocks to go on and to leave."""
-        top, done = self.function.append_basic_block(), self.function.append_basic_block()
-        self.b.branch(top)
-        self.b.position_at_end(top)
-        yield top, done
-        if not self.b.block.is_terminated:
-            self.b.branch(top)
-        self.b.position_at_end(done)
-
-    def call(self, name: str, *arguments: Any) -> Any:
-        return self.b.call(self.functions[name], [self.num(a) for a in arguments])
-
-    def call_at(self, address: Any, *arguments: Any) -> Any:
-        kind = self.ir.FunctionType(self.i64, [self.i64] * len(arguments))
-        return self.b.call(self.b.inttoptr(address, kind.as_pointer()), [self.num(a) for a in arguments])
-
-    def syscall(self, number: int, *arguments: Any) -> Any:
-        """The kernel's answer: negative errors, no errno."""
-        values = [self.num(a) for a in (*arguments, *([0] * (6 - len(arguments))))]
-        kind = self.ir.FunctionType(self.i64, [self.i64] * 7)
-        registers = "={rax},{rax},{rdi},{rsi},{rdx},{r10},{r8},{r9},~{rcx},~{r11},~{memory}"
-        return self.b.asm(kind, "syscall", registers, [self.const(number), *values], True)
-
-    def address_of(self, variable: Any) -> Any:
-        return self.b.ptrtoint(variable, self.i64)
-
-    def futex_wait(self, base: Any, offset: int, expected: int) -> None:
-        self.syscall(_FUTEX, self.b.add(base, self.num(offset)), _FUTEX_WAIT, expected, 0)
-
-    def futex_wake(self, address: Any) -> None:
-        self.syscall(_FUTEX, address, _FUTEX_WAKE, 0x7FFFFFFF)
-
-    def ret(self, value: Any) -> None:
-        self.b.ret(self.num(value))
-
-
-def _doorbell(c: _Code) -> None:
+def _doorbell(c: Code) -> None:
     kind = c.ir.FunctionType(c.ir.VoidType(), [c.ir.IntType(16)])
     c.b.asm(kind, "outb %al, $0", "{dx},~{memory}", [c.ir.IntType(16)(DOORBELL_PORT)], True)
     c.ret(0)
 
 
-def _upcall(c: _Code) -> None:
+def _upcall(c: Code) -> None:
     (memory,) = c.args
     control = c.load(memory, CONTROL_WORD)
     c.store(control, Control.RESULT, Want.UPCALL | Want.HOST | Want.BUSY)
@@ -199,7 +62,7 @@ def _upcall(c: _Code) -> None:
     c.ret(0)
 
 
-def _serve(c: _Code) -> None:
+def _serve(c: Code) -> None:
     control, hook, context = c.args
     with c.forever() as (_, done):
         wants, deadline = c.variable(0), c.variable(_NEVER)
@@ -232,7 +95,7 @@ def _serve(c: _Code) -> None:
     c.ret(0)
 
 
-def _attend(c: _Code) -> None:
+def _attend(c: Code) -> None:
     (context,) = c.args
     control = c.load(context, Context.CONTROL)
     n_ports = c.load(context, Context.N_PORTS)
@@ -270,7 +133,7 @@ def _attend(c: _Code) -> None:
     c.b.unreachable()
 
 
-def _tell_host(c: _Code, context: Any, control: Any, wants: Any) -> None:
+def _tell_host(c: Code, context: Any, control: Any, wants: Any) -> None:
     """Events for Python, each once: what was told is muted until Python has seen to it."""
     news = c.b.and_(c.get(wants), c.const(Want.HOST | Want.STOPPED | Want.UPCALL))
     with c.when(c.test("!=", news, 0)):
@@ -287,7 +150,7 @@ def _tell_host(c: _Code, context: Any, control: Any, wants: Any) -> None:
         c.store(context, Context.ACK, 0, 32)
 
 
-def _sleep(c: _Code, context: Any, control: Any, n_ports: Any) -> None:
+def _sleep(c: Code, context: Any, control: Any, n_ports: Any) -> None:
     """Until a peer, a timer or the host wants something."""
     c.store(context, Context.STATE, State.IDLE, 32)
     deadline = c.load(control, Control.DEADLINE_NS)
@@ -306,7 +169,7 @@ def _sleep(c: _Code, context: Any, control: Any, n_ports: Any) -> None:
         c.store(c.load(c.b.add(context, c.b.mul(i, c.const(8))), Context.PORTS), 0, 0, 32)
 
 
-def _refresh_time(c: _Code, context: Any, control: Any) -> None:
+def _refresh_time(c: Code, context: Any, control: Any) -> None:
     with c.b.goto_entry_block():
         now = c.b.alloca(c.i64, 2)
     at = c.address_of(now)
@@ -318,7 +181,7 @@ def _refresh_time(c: _Code, context: Any, control: Any) -> None:
     c.store(control, Control.TIME + 16, c.load(context, Context.RATE))
 
 
-def _thread(c: _Code) -> None:
+def _thread(c: Code) -> None:
     (context,) = c.args
     c.store(context, Context.THREAD, c.syscall(_GETTID))
     control = c.load(context, Context.CONTROL)
@@ -330,7 +193,7 @@ def _thread(c: _Code) -> None:
     c.ret(0)
 
 
-def _vcpu(c: _Code) -> None:
+def _vcpu(c: Code) -> None:
     (context,) = c.args
     c.store(context, Context.THREAD, c.syscall(_GETTID))
     control, run = c.load(context, Context.CONTROL), c.load(context, Context.RUN)
@@ -360,14 +223,14 @@ def _vcpu(c: _Code) -> None:
     c.ret(0)
 
 
-def _exchange(c: _Code) -> None:
+def _exchange(c: Code) -> None:
     address, value = c.args
     c.ret(c.b.atomic_rmw("xchg", c.b.inttoptr(address, c.i64.as_pointer()), value, "seq_cst"))
 
 
-def _claim(c: _Code) -> None:
+def _claim(c: Code) -> None:
     c.ret(c.swap_if(c.args[0], Context.STATE, State.IDLE, State.HELD))
 
 
-_WRITERS = {"doorbell": _doorbell, "upcall": _upcall, "serve": _serve, "attend": _attend, "thread": _thread, "vcpu": _vcpu,
-            "exchange": _exchange, "claim": _claim}
+_FUNCTIONS = {"doorbell": (1, _doorbell), "attend": (1, _attend), "serve": (3, _serve), "upcall": (1, _upcall), "thread": (1, _thread),
+              "vcpu": (1, _vcpu), "exchange": (2, _exchange), "claim": (1, _claim)}

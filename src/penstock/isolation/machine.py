@@ -19,27 +19,22 @@ from penstock.datapath.ports import PORT_BYTES
 from penstock.isolation.errors import MachineError
 from penstock.isolation.layout import MAX_INSTANCES, Context, Control, Entry, Event, Request, State
 from penstock.isolation.loops import CONTEXT_WORD, CONTROL_WORD, HOOK_WORD, loops
-from penstock.isolation.once import once
 from penstock.isolation.region import CONTROL, Region
 from penstock.isolation.template import Pages, Template
 from penstock.ring.port import SharedPort
 from penstock.runtime.hotswap import take_state
 from penstock.runtime.image import Image, LoadedImage
+from penstock.runtime.once import once
 from penstock.runtime.router import Router
+from penstock.runtime.threads import futex_wait, futex_wake, join_thread, start_thread
 
 __all__ = ["Instance", "Machine", "MachineError"]
 
-_FUTEX, _FUTEX_WAIT, _FUTEX_WAKE, _TGKILL = 202, 0, 1, 234
 #: tasks in one turn: short enough that a pause is answered at once, long enough that a turn costs nothing
 _TURN_TASKS = 64
-_SMALL_WAIT = struct.pack("<QQ", 0, 50_000_000)
 #: FUTEX2_SIZE_U32
 _WORD_SIZE_FLAG = 2
-_STACK_BYTES = 128 << 10
-_ALL_SIGNALS = b"\xff" * 128
 _WAIT = struct.Struct("<QQII")
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.syscall.restype = ctypes.c_long
 
 
 @once
@@ -54,15 +49,6 @@ def _helpers() -> tuple[Callable[..., int], Callable[..., int]]:
     exchange = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64)
     claim = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64)
     return exchange(image.address + image.image.entries["exchange"]), claim(image.address + image.image.entries["claim"])
-
-
-def futex_wake(address: int) -> None:
-    _libc.syscall(_FUTEX, ctypes.c_void_p(address), _FUTEX_WAKE, 0x7FFFFFFF, None, None, 0)
-
-
-def futex_wait(address: int, expected: int) -> None:
-    """Until it changes, or 50 ms."""
-    _libc.syscall(_FUTEX, ctypes.c_void_p(address), _FUTEX_WAIT, ctypes.c_uint32(expected), _SMALL_WAIT, None, 0)
 
 
 class _Events:
@@ -155,7 +141,7 @@ class Machine:
         self._paused = False
         self._started = False
         self._closed = False
-        self._thread = ctypes.c_ulong(0)
+        self._thread = 0
         self.region = Region(data_bytes, shared=self.isolation == "process")
         self.context, self.control = self.region.context, self.region.control
         exchange, claim = _helpers()
@@ -194,13 +180,16 @@ class Machine:
         """Start running, in a thread of its own."""
         image = host_loops()
         loop = image.address + image.image.entries[self._loop()]
-        self._thread = _start_thread(loop, self.context.address, here=self.isolation == "kvm")
+        try:
+            self._thread = start_thread(loop, self.context.address, here=self.isolation == "kvm")
+        except OSError as error:
+            raise MachineError(f"no thread for the domain: {error.strerror} (see 'ulimit -u', /proc/sys/kernel/threads-max)") from None
 
     def _stopped(self) -> None:
         """The loop has ended: wait for what ran it."""
-        if self._thread.value:
-            _libc.pthread_join(self._thread, None)
-            self._thread = ctypes.c_ulong(0)
+        if self._thread:
+            join_thread(self._thread)
+            self._thread = 0
 
     def _interrupt(self) -> None:
         """Make a domain that does not come back come back."""
@@ -499,32 +488,3 @@ class Machine:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
-
-
-_attributes = threading.local()
-
-
-def _start_thread(function: int, argument: int, *, here: bool) -> ctypes.c_ulong:
-    """A thread without Python, with a small stack and all signals blocked: they are for the main thread.
-
-    ``here``: on this CPU at first. A virtual CPU that was made on one CPU and first runs on another costs the kernel
-    a call between them: 0.3 to 3 ms where this machine is a virtual one itself.
-    """
-    if not hasattr(_attributes, "value"):
-        _attributes.value = ctypes.create_string_buffer(64)
-        _libc.pthread_attr_init(_attributes.value)
-        _libc.pthread_attr_setstacksize(_attributes.value, ctypes.c_size_t(_STACK_BYTES))
-    attributes = _attributes.value
-    if here:
-        mask = (1 << _libc.sched_getcpu()).to_bytes(128, "little")
-        _libc.pthread_attr_setaffinity_np(attributes, ctypes.c_size_t(128), mask)
-    before = ctypes.create_string_buffer(128)
-    thread = ctypes.c_ulong()
-    _libc.pthread_sigmask(2, _ALL_SIGNALS, before)
-    try:
-        error = _libc.pthread_create(ctypes.byref(thread), attributes, ctypes.c_void_p(function), ctypes.c_void_p(argument))
-    finally:
-        _libc.pthread_sigmask(2, before, None)
-    if error:
-        raise MachineError(f"no thread for the domain: {os.strerror(error)} (see 'ulimit -u', /proc/sys/kernel/threads-max)")
-    return thread

@@ -169,6 +169,10 @@ class SharedPort:
         self._words[DOMAIN_WAITING] = 0
         _libc.syscall(_FUTEX, ctypes.c_void_p(self.address + 4 * DOMAIN_WAITING), _FUTEX_WAKE, 1, None, None, 0)
 
+    def clear_peer_waiting(self) -> None:
+        """For whoever wakes a peer that is to look at something else."""
+        self._words[PEER_WAITING] = 0
+
     def receive(self, timeout_s: float = 0.0) -> bytes | None:
         """The next frame that the domain sent; None where none comes in time."""
         frame = self._get()

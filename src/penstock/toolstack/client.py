@@ -68,7 +68,9 @@ class Client:
                 raise DomainError(f"no toolstack runs at {self.path} (create a domain, or start penstockd)") from None
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         log = self.path.with_suffix(".log")
-        command = [sys.executable, "-m", "penstock.toolstack", "--socket", str(self.path), *(["--until-empty"] if self._until_empty else [])]
+        command = [sys.executable, "-m", "penstock.toolstack", "--socket", str(self.path)]
+        if self._until_empty:
+            command.append("--until-empty")
         with open(log, "ab") as output:
             child = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd="/")

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from penstock.device import TapPort
 from penstock.elements.element import HandlerError, HandlerLookupError
 from penstock.isolation import choose, machine_class
 from penstock.isolation.layout import Event, State
@@ -73,6 +74,7 @@ class Domain:
         self.machine = machine or machine_class(self.isolation)(data_bytes=memory_for(spec), name=spec.name)
         self.machine.name = spec.name
         self.ports = [SharedPort(str(i)) for i in range(len(spec.vif))]
+        self.taps: list[TapPort] = []
         self.crashed = False
         self.ended = False
         self._started = False
@@ -90,6 +92,12 @@ class Domain:
         if self.machine.is_paused:
             return DomainState.PAUSED
         return DomainState.RUNNING if self._started else DomainState.CREATED
+
+    def connect(self) -> None:
+        """Give every interface that names a bridge its host side. Raises DeviceError."""
+        for i, vif in enumerate(self.spec.vif):
+            if vif.bridge:
+                self.taps.append(TapPort(self.ports[i], vif.vifname or f"vif{self.id}.{i}", bridge=vif.bridge))
 
     # Life
 
@@ -134,6 +142,8 @@ class Domain:
     def close(self) -> None:
         """The end: everything is given back."""
         self.ended = True
+        for tap in self.taps:
+            tap.close()
         self.machine.close()
         for configuration in self.configurations.values():
             configuration.status = "Halted"

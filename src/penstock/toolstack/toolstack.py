@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from penstock.device import DeviceError
 from penstock.isolation import choose
 from penstock.isolation.errors import MachineError
 from penstock.isolation.layout import Event, State
@@ -104,12 +105,13 @@ class Toolstack:
         try:
             domain.machine.on_event = lambda _machine, event: self._event(domain, event)
             self._tell("created", domain)
+            domain.connect()
             if text:
                 domain.install(text, file=spec.click)
             domain.start(paused=paused)
         except BaseException as error:
             self._forget(domain)
-            if isinstance(error, MachineError):
+            if isinstance(error, MachineError | DeviceError):
                 raise DomainError(f"{spec.name}: {error}") from None
             raise
         self._watch()
