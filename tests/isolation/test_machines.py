@@ -224,3 +224,19 @@ def test_the_best_isolation_is_chosen_and_said() -> None:
     assert issubclass(machine_class(isolation), Machine)
     with pytest.raises(ValueError, match="must be one of kvm, process, inline"):
         machine_class("xen")
+
+
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+def test_a_queue_is_emptied_as_fast_as_it_is_filled(isolation: str) -> None:
+    text = "FromDevice(0) -> q :: Queue(1000) -> ToDevice(1); FromDevice(1) -> ToDevice(0)"
+    with running(isolation, text, 2) as (_, instance, shared):
+        got = 0
+        for i in range(6000):
+            while not shared[0].send(i.to_bytes(4, "big") * 15):
+                pass
+            while (frame := shared[1].receive()) is not None:
+                assert frame == got.to_bytes(4, "big") * 15
+                got += 1
+        while shared[1].receive(0.2) is not None:
+            got += 1
+        assert (got, instance.read("q.drops")) == (6000, "0")

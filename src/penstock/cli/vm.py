@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -151,6 +152,17 @@ def _clone(client: Client, o: _Options, phases: _Phases) -> None:
     print(f"{made['name']}: domain {made['id']} is {made['state']} ({made['isolation']})")
 
 
+def _migrate(client: Client, o: _Options, phases: _Phases) -> None:
+    command = ["sh", "-c", o.host] if o.ssh == "" else [*shlex.split(o.ssh), o.host, "cosmos", "migrate-receive"]
+    report = client.migrate(name=o.domain, command=command)
+    phases.mark("Moved domain")
+    print(f"{o.domain}: moved to {o.host}: {report['silence_ms']:.1f} ms of silence, {report['bytes_sent']} bytes")
+
+
+def _migrate_receive(client: Client, o: _Options, phases: _Phases) -> None:
+    client.relay_migration(sys.stdin.buffer, sys.stdout.buffer)
+
+
 def _log(client: Client, o: _Options, phases: _Phases) -> None:
     print("\n".join(client.log()))
 
@@ -195,6 +207,8 @@ COMMANDS: dict[str, _Command] = {
     "restore": _Command(_restore, "make a domain from its saved state", "file", "--name", "-q", "-p", needs="start"),
     "resume": _Command(_restore, "the same as restore", "file", "--name", "-q", "-p", needs="start"),
     "clone": _Command(_clone, "make a second domain with the state of a running one", "domain", "new_name", "-p"),
+    "migrate": _Command(_migrate, "move a running domain to another toolstack, over ssh", "domain", "host", "-s"),
+    "migrate-receive": _Command(_migrate_receive, "what migrate runs at the other end", needs="start"),
     "log": _Command(_log, "what happened to all domains"),
     "schema": _Command(_schema, "the JSON schema of domain files in TOML", needs="none"),
     "shutdown": _Command(_shutdown, "end the toolstack and all its domains"),
@@ -210,6 +224,8 @@ _ARGUMENTS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "handler": (("handler",), {"help": "a handler's name"}),
     "value": (("value",), {"nargs": "?", "default": "", "help": "the value"}),
     "new_name": (("new_name",), {"help": "the new name"}),
+    "host": (("host",), {"help": "where to (with -s '': the command to talk to)"}),
+    "-s": (("-s", "--ssh"), {"default": "ssh", "metavar": "COMMAND", "help": "instead of ssh; empty: HOST is the whole command"}),
     "-f": (("-f", "--defconfig"), {"metavar": "FILE", "help": "the domain file"}),
     "-q": (("-q", "--quiet"), {"action": "store_true", "help": "print nothing"}),
     "-p": (("-p", "--paused"), {"action": "store_true", "help": "paused at first"}),

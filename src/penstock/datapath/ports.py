@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from penstock.datapath.sched import Driver, Task
 
 __all__ = [
-    "BUFFER_BYTES", "DOMAIN_WAITING", "HEAD", "LENGTHS", "PEER_WAITING", "PORT_BYTES", "RING_BYTES", "RING_HEADER_BYTES", "RX",
-    "SLOTS", "STARVED", "TAIL", "TX", "RingPort",
+    "BUFFER_BYTES", "DOMAIN_WAITING", "HEAD", "LENGTHS", "PAGE_BYTES", "PEER_WAITING", "PORT_BYTES", "RING_BYTES",
+    "RING_HEADER_BYTES", "RX", "SLOTS", "STARVED", "TAIL", "TX", "RingPort",
 ]
 
 SLOTS = 256

@@ -119,6 +119,9 @@ class Driver(Stateful):
         head = self.following[self.n_tasks]
         if head != self.n_tasks:
             self.passes[task] = self.passes[head]
+        elif self.current != NOBODY:
+            # Nobody waits, but one works: who wakes up stands beside it, however often either ran before.
+            self.passes[task] = self.passes[self.current]
         self.insert(task)
 
     @datapath(rare=True)

@@ -247,6 +247,11 @@ class Machine:
         control.store(at + Entry.TURN, 8, self._code_address(instance.code_at) + template.image.entries[template.entry])
         control.store(Control.COUNT, 8, max(control.load(Control.COUNT, 8), instance.number + 1))
 
+    def reenter(self, instance: Instance) -> None:
+        """The instance's memory was written as a whole: put in what belongs to this machine."""
+        with self.held(changes=True):
+            self._enter(instance)
+
     def _code_address(self, code_at: int) -> int:
         return ~code_at if code_at < 0 else self._address(code_at)
 

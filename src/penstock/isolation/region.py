@@ -9,12 +9,12 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from penstock.datapath.memory import Memory
 from penstock.isolation.errors import MachineError
 from penstock.isolation.layout import CONTEXT_BYTES, CONTROL_BYTES
-from penstock.isolation.template import cut, pages_of
+from penstock.isolation.template import cut, present_runs
 from penstock.ring.port import data_runs
 
 __all__ = ["CODE", "CONTEXT", "CONTROL", "DATA", "STACK_TOP", "OutOfMemory", "Region"]
@@ -102,10 +102,13 @@ class Region:
 
     def pages(self, offset: int, size: int, without: Sequence[tuple[int, int]] = ()) -> list[tuple[int, bytes]]:
         """What is not zero in a part of the region, as (offset in it, bytes)."""
-        part = self.memory(offset, size)
+        return cut(self.memory(offset, size).view, self.runs(offset, size), without)
+
+    def runs(self, offset: int, size: int) -> Iterator[tuple[int, int]]:
+        """Runs (start, end) in a part of the region that were ever written."""
         if self._descriptor < 0:
-            return pages_of(part, without)
-        return cut(part.view, data_runs(self._descriptor, offset, size), without)
+            return present_runs(self.memory(offset, size))
+        return data_runs(self._descriptor, offset, size)
 
     def close(self) -> None:
         """Give the pages back now; the addresses go once nothing looks at them any more."""

@@ -7,7 +7,7 @@ import mmap
 import os
 import re
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from penstock.elements.element import Element
 from penstock.runtime.image import Image, ImageCache
 from penstock.runtime.router import Router
 
-__all__ = ["Pages", "Template", "cut", "pages_of"]
+__all__ = ["Pages", "Template", "cut", "pages_of", "present_runs"]
 
 _PAGE = mmap.PAGESIZE
 _SOMETHING = re.compile(rb"[^\0]")
@@ -100,16 +100,20 @@ def _router(text: str, interfaces: Sequence[str], file: str, library_path: tuple
 
 
 def pages_of(memory: Memory, without: Sequence[tuple[int, int]] = ()) -> list[tuple[int, bytes]]:
-    """Runs of pages of private memory that may not be zero. What was never touched is not read: it would become memory.
+    """Runs of pages of private memory that may not be zero.
 
     ``without`` are parts (offset, size), in order, to leave out.
     """
+    return cut(memory.view, present_runs(memory), without)
+
+
+def present_runs(memory: Memory) -> Iterator[tuple[int, int]]:
+    """Runs (start, end) of private memory that was ever touched. The rest is not read: it would become memory."""
     start = memory.address // _PAGE
     with open("/proc/self/pagemap", "rb", buffering=0) as pagemap:
         pagemap.seek(start * 8)
         present = pagemap.read(memory.size // _PAGE * 8)[7::8].translate(_PRESENT)
-    runs = ((m.start() * _PAGE, m.end() * _PAGE) for m in re.finditer(b"\1+", present))
-    return cut(memory.view, runs, without)
+    return ((m.start() * _PAGE, m.end() * _PAGE) for m in re.finditer(b"\1+", present))
 
 
 def cut(view: memoryview, runs: Iterable[tuple[int, int]], without: Sequence[tuple[int, int]] = ()) -> list[tuple[int, bytes]]:

@@ -16,6 +16,7 @@ from penstock.datapath.ports import (
     DOMAIN_WAITING,
     HEAD,
     LENGTHS,
+    PAGE_BYTES,
     PEER_WAITING,
     PORT_BYTES,
     RING_HEADER_BYTES,
@@ -122,13 +123,40 @@ class SharedPort:
         self.mapped_by, self.domain_address = None, 0
 
     def content(self) -> list[tuple[int, bytes]]:
-        """What the rings hold now, as runs of pages."""
-        return [(start, self._block[start:end]) for start, end in data_runs(self.descriptor, self.offset, PORT_BYTES)]
+        """What the rings hold now, as (offset, bytes): the indices and lengths, and the frames on their way."""
+        found = [(0, self._block[:PAGE_BYTES])]
+        for base in (RX, TX):
+            start = 4 * base
+            found.append((start, self._block[start : start + RING_HEADER_BYTES]))
+            head, waiting = self._words[base + HEAD], (self._words[base + TAIL] - self._words[base + HEAD]) % _WRAP
+            for i in range(waiting if waiting <= SLOTS else 0):
+                slot = (head + i) % SLOTS
+                at = start + RING_HEADER_BYTES + slot * BUFFER_BYTES
+                found.append((at, self._block[at : at + min(self._words[base + LENGTHS + slot], BUFFER_BYTES)]))
+        return found
 
     def restore(self, content: Sequence[tuple[int, bytes | memoryview]]) -> None:
         """Make the rings hold that; before the port is mapped with ``keep``."""
         for at, page in content:
             self._block[at : at + len(page)] = page
+
+    def resume(self) -> None:
+        """Go on where the rings say that their peer was."""
+        self.tail, self.head = self._words[RX + TAIL], self._words[TX + HEAD]
+
+    def frames_behind(self, tail: int) -> list[bytes]:
+        """Frames for the domain that were put behind that index."""
+        found: list[bytes] = []
+        while tail != self._words[RX + TAIL] and len(found) < SLOTS:
+            slot = tail % SLOTS
+            at = RX * 4 + RING_HEADER_BYTES + slot * BUFFER_BYTES
+            found.append(self._block[at : at + min(self._words[RX + LENGTHS + slot], BUFFER_BYTES)])
+            tail = (tail + 1) % _WRAP
+        return found
+
+    @property
+    def inward_tail(self) -> int:
+        return self._words[RX + TAIL]
 
     # Frames
 

@@ -12,13 +12,15 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from penstock.toolstack.errors import DomainError
 
-__all__ = ["Client", "run_folder", "socket_path"]
+__all__ = ["MIGRATE_REQUEST", "Client", "run_folder", "socket_path"]
 
 _START_S = 15.0
+#: after this line a connection carries a migration
+MIGRATE_REQUEST = b'{"verb": "migrate_receive"}\n'
 
 
 def run_folder() -> Path:
@@ -105,6 +107,22 @@ class Client:
         if "error" in answer:
             raise DomainError(answer["error"])
         return answer["result"]
+
+    def relay_migration(self, reader: IO[bytes], writer: IO[bytes]) -> None:
+        """Connect a migration's stream with the toolstack, until either ends."""
+        self._socket.sendall(MIGRATE_REQUEST)
+
+        def inward() -> None:
+            with contextlib.suppress(OSError):
+                while data := os.read(reader.fileno(), 1 << 16):
+                    self._socket.sendall(data)
+                self._socket.shutdown(socket.SHUT_WR)
+
+        threading.Thread(target=inward, daemon=True).start()
+        with contextlib.suppress(OSError):
+            while data := self._socket.recv(1 << 16):
+                writer.write(data)
+                writer.flush()
 
     def close(self) -> None:
         self._file.close()

@@ -14,16 +14,20 @@ import signal
 import socket
 import socketserver
 import struct
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from penstock.isolation import choose
 from penstock.isolation.errors import MachineError
+from penstock.toolstack.client import MIGRATE_REQUEST
 from penstock.toolstack.domain import Domain
 from penstock.toolstack.domainfile import DomainFileError, from_values, load
 from penstock.toolstack.errors import DomainError
+from penstock.toolstack.migrate import receive, send
 from penstock.toolstack.pool import MachinePool
 from penstock.toolstack.toolstack import Toolstack
 
@@ -117,6 +121,17 @@ class Service:
     def do_changes(self, since: int, wait_s: float = 0.0) -> tuple[int, list[tuple[str, int, str]]]:
         return self.toolstack.changes(since, min(wait_s, 60.0))
 
+    def do_migrate(self, name: str, command: list[str]) -> dict[str, Any]:
+        """Move a domain to the toolstack at the other end of a command (ssh) that is run here."""
+        domain = self.toolstack.find(name)
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True) as other:
+            assert other.stdin is not None and other.stdout is not None
+            try:
+                return dataclasses.asdict(send(self.toolstack, domain, cast(BinaryIO, other.stdout), cast(BinaryIO, other.stdin)))
+            finally:
+                with contextlib.suppress(OSError):
+                    other.stdin.close()
+
     def do_log(self) -> list[str]:
         return self.toolstack.log()
 
@@ -144,7 +159,17 @@ class _Handler(socketserver.StreamRequestHandler):
             line = self.rfile.readline(_MAX_REQUEST_BYTES)
             if not line.endswith(b"\n"):
                 return
+            if line == MIGRATE_REQUEST:
+                self._take_over()
+                return
             self._answer(self._result(line))
+
+    def _take_over(self) -> None:
+        """From here on the connection is a migration's."""
+        try:
+            receive(self.server.service.toolstack, cast(BinaryIO, self.rfile), cast(BinaryIO, self.wfile))
+        except DomainError as error:
+            print(f"migrate-receive: {error}", file=sys.stderr, flush=True)
 
     def _result(self, line: bytes) -> dict[str, Any]:
         try:
