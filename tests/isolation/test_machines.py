@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import random
+import re
 import threading
 import time
 from pathlib import Path
@@ -152,7 +153,8 @@ def test_a_fault_ends_only_its_own_domain(isolation: str) -> None:
                 pool.stack[i] = 1 << 40
         shared[0].send(FRAMES[0])
         assert ended.wait(5)
-        assert machine.state == State.CRASHED and machine.crash_reason
+        assert machine.state == State.CRASHED
+        assert re.search(r"in the packet code of '[\w@]+' \(\S+\.py:\d+\)", machine.crash_reason), machine.crash_reason
         assert exchange(others, [(0, FRAMES[0])])[1]
         assert other.state == State.IDLE
 

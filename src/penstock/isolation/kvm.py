@@ -210,11 +210,11 @@ class KvmMachine(Machine):
         reason = self.context.load(Context.REASON, 8)
         at = self.registers()["rip"]
         if reason == _EXIT_SHUTDOWN:
-            return f"it did what its memory or its processor forbids (a fault at {at:#x})"
+            return "it did what its memory or its processor forbids" + self.where(at)
         if reason >> 63:
             number = (1 << 64) - reason
             return f"the virtual CPU could not run: {os.strerror(number)}"
-        return f"the virtual CPU stopped (KVM exit reason {reason}) at {at:#x}"
+        return f"the virtual CPU stopped (KVM exit reason {reason})" + self.where(at)
 
     def _release(self) -> None:
         for descriptor in (self._vcpu, self._vm):

@@ -12,6 +12,8 @@ Made with llvmlite and kept in the image cache, as the routers are. Its function
     What packet code calls to have the host read its ring now.
 ``thread(context)``, ``vcpu(context)``
     What a thread runs: ``serve`` in this process, or a virtual CPU.
+``fault(signal, information, state)``
+    The handler of a locked-down process for what its code must not do: notes where that was, and ends the process.
 ``exchange(address, value)``, ``claim(context)``
     For Python: put a value and get the old one at once; make a domain HELD that is IDLE, and get the state found.
 """
@@ -32,7 +34,8 @@ DOORBELL_PORT = 0x10
 #: words at the start of instance memory, which no router uses: control, hook, context
 CONTROL_WORD, HOOK_WORD, CONTEXT_WORD = 8, 16, 24
 
-_WRITE, _IOCTL, _GETTID, _FUTEX_WAITV, _CLOCK_GETTIME, _SCHED_SETAFFINITY = 1, 16, 186, 449, 228, 203
+_WRITE, _IOCTL, _GETTID, _FUTEX_WAITV, _CLOCK_GETTIME, _SCHED_SETAFFINITY, _EXIT_GROUP = 1, 16, 186, 449, 228, 203, 231
+_UCONTEXT_STACK, _UCONTEXT_RIP = 16, 168
 _KVM_RUN, _KVM_EXIT_IO = 0xAE80, 2
 _NEVER = 0xFFFF_FFFF_FFFF_FFFF
 #: a virtual CPU stays on the CPU that it was made on for so many runs: moving it costs milliseconds here, starting should not
@@ -223,6 +226,15 @@ def _vcpu(c: Code) -> None:
     c.ret(0)
 
 
+def _fault(c: Code) -> None:
+    number, _, state = c.args
+    # The kernel tells the alternate stack in ucontext_t, and its first word is the context; rip is among the saved registers.
+    context = c.load(c.load(state, _UCONTEXT_STACK), 0)
+    c.store(context, Context.REASON, c.load(state, _UCONTEXT_RIP))
+    c.syscall(_EXIT_GROUP, c.b.add(c.b.and_(number, c.const(63)), c.const(64)))
+    c.ret(0)
+
+
 def _exchange(c: Code) -> None:
     address, value = c.args
     c.ret(c.b.atomic_rmw("xchg", c.b.inttoptr(address, c.i64.as_pointer()), value, "seq_cst"))
@@ -233,4 +245,4 @@ def _claim(c: Code) -> None:
 
 
 _FUNCTIONS = {"doorbell": (1, _doorbell), "attend": (1, _attend), "serve": (3, _serve), "upcall": (1, _upcall), "thread": (1, _thread),
-              "vcpu": (1, _vcpu), "exchange": (2, _exchange), "claim": (1, _claim)}
+              "vcpu": (1, _vcpu), "fault": (3, _fault), "exchange": (2, _exchange), "claim": (1, _claim)}

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from penstock.datapath.clock import ns_per_cycle_32
@@ -452,6 +453,18 @@ class Machine:
     def thread_id(self) -> int:
         """The thread that runs the domain, for its priority, CPUs and time; 0 where it is not known."""
         return self.context.load(Context.THREAD, 8)
+
+    def where(self, address: int) -> str:
+        """What packet code stands at an address of the isolated side, in words; empty where none does."""
+        for instance in self.instances.values():
+            offset = address - self._code_address(instance.code_at)
+            if 0 <= offset < len(instance.template.image.code):
+                place = instance.router.locate(offset)
+                if place is None:
+                    return f" at {address:#x}, in configuration {instance.number}"
+                file = "/".join(Path(place.file).parts[-3:])
+                return f", in the packet code of '{place.element}' ({file}:{place.line})"
+        return f" at {address:#x}" if address else ""
 
     def _explain_crash(self) -> str:
         return "it broke down"

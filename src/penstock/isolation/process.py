@@ -10,8 +10,10 @@ import concurrent.futures
 import contextlib
 import ctypes
 import gc
+import mmap
 import os
 import signal
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -28,6 +30,9 @@ __all__ = ["ProcessMachine"]
 _NOTE_BYTES = 256
 #: where the child writes what it could not do, in Context behind everything else
 _NOTE = 3072
+#: what the child needs until its end
+_kept: list[mmap.mmap] = []
+_FAULTS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
 
 
 class ProcessMachine(Machine):
@@ -45,6 +50,7 @@ class ProcessMachine(Machine):
         context = self.context
         image = host_loops()
         loop = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64)(image.address + loops().entries["thread"])
+        fault = image.address + loops().entries["fault"]
         note = context.view[_NOTE : _NOTE + _NOTE_BYTES]
         note[:] = bytes(_NOTE_BYTES)
         context.store(Context.STATE, 4, State.RUNNING)
@@ -54,7 +60,7 @@ class ProcessMachine(Machine):
             gc.freeze()
             child = os.fork()
             if child == 0:
-                _child(note, descriptor, loop, address)
+                _child(note, descriptor, loop, fault, address)
             gc.unfreeze()
             return child
 
@@ -75,7 +81,8 @@ class ProcessMachine(Machine):
         if self.state != State.ENDED:
             number = os.waitstatus_to_exitcode(status)
             # The middle process passes the end of the one that ran packet code on as 64 + signal.
-            self.crash_reason = self.crash_reason or _explain(number - 64 if number > 64 else number)
+            reason = _explain(number - 64 if number > 64 else number)
+            self.crash_reason = self.crash_reason or reason + self.where(self.context.load(Context.REASON, 8))
             self.context.store(Context.STATE, 4, State.CRASHED)
             futex_wake(self.context.address + Context.STATE)
             self.take_events(Event.CRASHED)
@@ -126,7 +133,7 @@ def _forker() -> concurrent.futures.ThreadPoolExecutor:
     return concurrent.futures.ThreadPoolExecutor(1, "penstock-fork")
 
 
-def _child(note: memoryview, descriptor: int, loop: object, address: int) -> None:
+def _child(note: memoryview, descriptor: int, loop: object, fault: int, address: int) -> None:
     """Never comes back."""
     try:
         kept = separate()
@@ -137,6 +144,7 @@ def _child(note: memoryview, descriptor: int, loop: object, address: int) -> Non
             _, status = os.waitpid(middle, 0)
             code = os.waitstatus_to_exitcode(status)
             os._exit(64 - code if code < 0 else code)
+        _catch_faults(fault, address)
         missing = [f"{name} namespace" for name in kept] + lock_down(descriptor)
         said = ("+" + ",".join(missing)).encode()[:_NOTE_BYTES]
         note[: len(said)] = said
@@ -146,6 +154,20 @@ def _child(note: memoryview, descriptor: int, loop: object, address: int) -> Non
         note[: len(said)] = said
     finally:
         os._exit(0)
+
+
+def _catch_faults(handler: int, context: int) -> None:
+    """Have the faults of packet code noted before they end the process."""
+    libc = ctypes.CDLL(None)
+    stack = mmap.mmap(-1, 1 << 16)
+    _kept.append(stack)
+    stack[:8] = context.to_bytes(8, "little")
+    base = ctypes.addressof(ctypes.c_char.from_buffer(stack))
+    libc.sigaltstack(struct.pack("<QiiQ", base, 0, 0, len(stack)), None)
+    # handler, mask of 128 bytes, SA_SIGINFO | SA_ONSTACK, restorer
+    action = struct.pack("<Q128sixxxxQ", handler, b"", 0x08000004, 0)
+    for number in _FAULTS:
+        libc.sigaction(int(number), action, None)
 
 
 def _explain(code: int) -> str:

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from penstock.datapath.clock import SIMULATED_START_NS, Clock, Random
 from penstock.datapath.containers import Table
@@ -34,6 +34,9 @@ from penstock.runtime.fingerprint import fingerprint
 from penstock.runtime.handlers import Handlers
 from penstock.runtime.hotswap import take_state
 from penstock.runtime.image import Image, ImageCache, LoadedImage
+
+if TYPE_CHECKING:
+    from penstock.datapath.llvm.lines import Lines, Place
 
 __all__ = ["Router"]
 
@@ -325,7 +328,7 @@ class Router:
             self.cache.store(key, self.image)
         return self.image
 
-    def assembly(self) -> str:
+    def assembly(self, lines: Lines | None = None) -> str:
         """LLVM assembly of everything the driver can reach."""
         from penstock.datapath.llvm.emit import emit_module
 
@@ -333,7 +336,37 @@ class Router:
         return emit_module(
             functions, {self.root}, release=self.program.release().name,
             depth_offset=self.driver._offsets["depth"], upcall_offset=self.driver._offsets["upcall"],
+            lines=lines,
         )
+
+    def locate(self, code_offset: int) -> Place | None:
+        """The element and the line of source behind an address in the image; None where that cannot be said."""
+        from penstock.datapath.llvm.compile import compile_text, link
+        from penstock.datapath.llvm.lines import Lines, line_at
+
+        owners = self._owners()
+        lines = Lines(lambda owner: owners.get(id(owner), ""))
+        built = self.build()
+        made = compile_text(self.assembly(lines))
+        code, _ = link(made, [self.root])
+        if code != built.code:
+            return None
+        number = line_at(made, code_offset)
+        return lines.places[number - 1] if 0 < number <= len(lines.places) else None
+
+    def _owners(self) -> dict[int, str]:
+        """The name of the element (or root) behind every object with state."""
+        found: dict[int, str] = {}
+
+        def look(item: Stateful, name: str) -> None:
+            found[id(item)] = name
+            for _, inner in item.state_objects():
+                if isinstance(inner, Stateful):
+                    look(inner, name)
+
+        for name, root in self.roots:
+            look(root, name)
+        return found
 
     def load(self) -> None:
         """Make the image ready to run."""

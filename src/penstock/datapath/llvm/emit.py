@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from penstock.datapath import ir
 from penstock.datapath.interpreter import MAX_PUSH_DEPTH
 from penstock.datapath.llvm.fanout import Fanouts
+from penstock.datapath.llvm.lines import Lines
 from penstock.datapath.llvm.runtime import RUNTIME
 from penstock.datapath.llvm.values import values_of
 from penstock.datapath.memory import size_and_alignment
@@ -39,7 +40,8 @@ def _type(kind: ir.Type | None) -> str:
 class _Module:
     """What the functions of one module share: metadata nodes and intrinsics."""
 
-    def __init__(self, depth_offset: int, upcall_offset: int, release: str):
+    def __init__(self, depth_offset: int, upcall_offset: int, release: str, lines: Lines | None = None):
+        self.lines = lines
         self.depth_offset = depth_offset
         self.upcall_offset = upcall_offset
         self.release = release
@@ -82,6 +84,8 @@ class _Function:
         #: locals that are names here, not stack slots
         self.names: dict[int, str] = {}
         self.values = values_of(function)
+        #: debug information for the statement that is being written
+        self.behind = ""
 
     def text(self) -> str:
         f = self.function
@@ -99,6 +103,8 @@ class _Function:
             allocas.append(f"  %l{local.number} = alloca {kind}")
             value = f"%p{local.number}" if local.number in given else ("null" if kind == "ptr" else "0")
             allocas.append(f"  store {kind} {value}, ptr %l{local.number}")
+        if self.module.lines is not None:
+            self.behind = self.module.lines.attachment(f, f.body[0].line if f.body else 0)
         self.block(f.body)
         if not self.dead:
             self.line(self.default_return())
@@ -108,7 +114,7 @@ class _Function:
 
     def line(self, text: str) -> None:
         if not self.dead:
-            self.lines.append("  " + text)
+            self.lines.append(f"  {text}{self.behind}")
 
     def value(self, text: str) -> str:
         self.count += 1
@@ -374,6 +380,8 @@ class _Function:
         for s in body:
             if self.dead:
                 return
+            if self.module.lines is not None:
+                self.behind = self.module.lines.attachment(self.function, s.line)
             getattr(self, f"_s_{type(s).__name__.lower()}")(s)
 
     def _s_assign(self, s: ir.Assign) -> None:
@@ -644,14 +652,16 @@ def _inline_single_calls(bodies: list[str]) -> list[str]:
 
 
 def emit_module(
-    functions: Iterable[ir.Function], exports: set[str], *, release: str, depth_offset: int, upcall_offset: int
+    functions: Iterable[ir.Function], exports: set[str], *, release: str, depth_offset: int, upcall_offset: int,
+    lines: Lines | None = None,
 ) -> str:
-    """Assembly text of a module with all ``functions``; ``exports`` stay visible."""
-    module = _Module(depth_offset, upcall_offset, release)
+    """Assembly text of a module with all ``functions``; ``exports`` stay visible. ``lines`` collects where code comes from."""
+    module = _Module(depth_offset, upcall_offset, release, lines)
     texts = {f.name: _Function(module, f, f.name in exports).text() for f in functions}
     bodies = [*texts.values(), *module.fanouts.texts(texts)]
     bodies = _inline_single_calls(bodies)
     runtime = RUNTIME.replace("@RELEASE@", f"@{release}")
     attributes = "".join(f'attributes #{n} = {{ {words} "no-builtins" }}\n' for n, words in enumerate((
         "nounwind", "nounwind noinline cold", "nounwind alwaysinline", "nounwind noinline")))
-    return "\n".join([*sorted(module.intrinsics), runtime, *bodies, attributes, *module.metadata, ""])
+    text = "\n".join([*sorted(module.intrinsics), runtime, *bodies, attributes, *module.metadata, ""])
+    return lines.finish(text, len(module.metadata)) if lines is not None else text

@@ -13,6 +13,7 @@ __all__ = ["Fanouts"]
 
 _STATE_OFFSET = re.compile(r"(?<=ptr %m, i64 )\d+")
 _FIELD_TAG = re.compile(r"!tbaa !(?:9|\d\d+)\b")
+_DEBUG = re.compile(r", !dbg !\{N\d+\}")
 #: what a twin's body may call; another element's code would have to be a twin itself
 _CALLS = re.compile(r"call [^\n(]*@(?!pk_|llvm\.)\w+")
 
@@ -46,6 +47,7 @@ def _choice(name: str, targets: tuple[str | None, ...]) -> str:
 def _twins(name: str, bodies: list[str]) -> str | None:
     if len(bodies) < 2 or _CALLS.search(bodies[0]):
         return None
+    bodies = [_DEBUG.sub("", body) for body in bodies]
     plain = [_FIELD_TAG.sub("!tbaa !6", body.partition("entry:\n")[2]) for body in bodies]
     shape = _STATE_OFFSET.sub("#", plain[0])
     if not shape or any(_STATE_OFFSET.sub("#", body) != shape for body in plain[1:]):
