@@ -6,6 +6,8 @@ import gc
 import os
 import random
 import re
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -242,3 +244,16 @@ def test_a_queue_is_emptied_as_fast_as_it_is_filled(isolation: str) -> None:
         while shared[1].receive(0.2) is not None:
             got += 1
         assert (got, instance.read("q.drops")) == (6000, "0")
+
+
+def test_a_process_does_not_outlive_its_maker() -> None:
+    program = ("import os, time\nfrom penstock.toolstack import *\nts = Toolstack(); d = ts.create(DomainSpec('s', isolation='process'))\n"
+               "ts.start('s', 'InfiniteSource(LENGTH 60) -> Discard')\nprint(d.machine.thread_id, d.machine._child, flush=True)\n"
+               "time.sleep(0.1); os.kill(os.getpid(), 9)")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    processes = done.stdout.split()
+    assert len(processes) == 2
+    end = time.monotonic() + 5
+    while any(Path(f"/proc/{p}").exists() for p in processes):
+        assert time.monotonic() < end
+        time.sleep(0.01)

@@ -335,3 +335,12 @@ def test_weights_and_cpus_reach_the_thread(toolstack: Toolstack, isolation: str)
     assert os.sched_getaffinity(thread) == {0}
     if os.geteuid() == 0:
         assert os.getpriority(os.PRIO_PROCESS, thread) == -6
+
+
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+def test_the_time_a_domain_uses_is_told(toolstack: Toolstack, isolation: str) -> None:
+    domain = toolstack.create(spec("a", isolation=isolation))
+    toolstack.start("a", "InfiniteSource(LENGTH 60) -> Discard")
+    before = domain.cpu_s
+    time.sleep(0.3)
+    assert 0.01 < domain.cpu_s - before < 1

@@ -42,13 +42,13 @@ def separate(namespaces: tuple[tuple[str, int], ...] = _NAMESPACES) -> list[str]
     return kept
 
 
-def _landlock() -> bool:
-    """No access to any file: a rule set that handles every right and allows none."""
+def _landlock(*, signals: bool) -> bool:
+    """No access to any file: a rule set that handles every right and allows none; no signals either, where not ``signals``."""
     version = _libc.syscall(_LANDLOCK_CREATE_RULESET, None, 0, 1)
     if version < 1:
         return False
     file_rights = (1 << {1: 13, 2: 14, 3: 15, 4: 15}.get(version, 16)) - 1
-    attributes = struct.pack("<QQQ", file_rights, 3 if version >= 4 else 0, 3 if version >= 6 else 0)
+    attributes = struct.pack("<QQQ", file_rights, 3 if version >= 4 else 0, (1 if signals else 3) if version >= 6 else 0)
     size = 8 if version < 4 else (16 if version < 6 else 24)
     ruleset = _libc.syscall(_LANDLOCK_CREATE_RULESET, attributes, size, 0)
     if ruleset < 0:
@@ -87,10 +87,10 @@ def _seccomp(calls: tuple[int, ...], write_to: int) -> None:
 def lock_down(keep: int, *, waits_only: bool = False) -> list[str]:
     """For the rest of this process's life; ``keep`` is the descriptor it may write to. Gives what was not possible."""
     missing: list[str] = []
-    _libc.prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
     if _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         raise LockdownError(f"no_new_privs: {os.strerror(ctypes.get_errno())}")
-    if not _landlock():
+    # The kernel's signal at a parent's death comes from that parent: one that may send none would leave its child running.
+    if not _landlock(signals=waits_only):
         missing.append("landlock")
     os.closerange(0, keep)
     os.closerange(keep + 1, 1 << 16)
@@ -98,6 +98,8 @@ def lock_down(keep: int, *, waits_only: bool = False) -> list[str]:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(what, (limit, limit))
     _libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    # Last of all: changes of credentials clear it.
+    _libc.prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
     if waits_only:
         _seccomp((_WAIT4, _EXIT, _EXIT_GROUP, _RT_SIGRETURN, _RESTART), keep)
     else:

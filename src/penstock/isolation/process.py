@@ -30,6 +30,8 @@ __all__ = ["ProcessMachine"]
 _NOTE_BYTES = 256
 #: where the child writes what it could not do, in Context behind everything else
 _NOTE = 3072
+#: where the one in between writes the number of the one inside, as it is known outside
+_INSIDE = 3584
 #: what the child needs until its end
 _kept: list[mmap.mmap] = []
 _FAULTS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
@@ -53,6 +55,7 @@ class ProcessMachine(Machine):
         fault = image.address + loops().entries["fault"]
         note = context.view[_NOTE : _NOTE + _NOTE_BYTES]
         note[:] = bytes(_NOTE_BYTES)
+        context.store(_INSIDE, 8, 0)
         context.store(Context.STATE, 4, State.RUNNING)
         address, descriptor = context.address, events().descriptor
 
@@ -72,6 +75,11 @@ class ProcessMachine(Machine):
         if said.startswith("!"):
             raise LockdownError(said[1:])
         self.missing = [word for word in said.removeprefix("+").split(",") if word]
+
+    @property
+    def thread_id(self) -> int:
+        """The process inside has another number there."""
+        return self.context.load(_INSIDE, 8)
 
     def _watch(self, child: int) -> None:
         """Hear of the child's end."""
@@ -114,9 +122,12 @@ class ProcessMachine(Machine):
             os.kill(child, signal.SIGKILL)
 
     def _stopped(self) -> None:
+        # The one inside first: the other then ends by itself, and is waited for.
         if self._child:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._child, signal.SIGKILL)
+            for process in (self.thread_id, self._child):
+                with contextlib.suppress(ProcessLookupError):
+                    if process:
+                        os.kill(process, signal.SIGKILL)
 
     def _interrupt(self) -> None:
         self._stopped()
@@ -139,6 +150,7 @@ def _child(note: memoryview, descriptor: int, loop: object, fault: int, address:
         kept = separate()
         middle = os.fork()
         if middle:
+            ctypes.c_uint64.from_address(address + _INSIDE).value = middle
             # This one was left in the old pid namespace: it waits for the one inside, and passes its end on.
             lock_down(descriptor, waits_only=True)
             _, status = os.waitpid(middle, 0)

@@ -250,11 +250,11 @@ class Domain:
     @property
     def cpu_s(self) -> float:
         """CPU time used, in seconds."""
+        thread = self.machine.thread_id
         try:
-            thread = self.machine.thread_id
-            with open(f"/proc/self/task/{thread}/schedstat" if self.isolation != "process" else f"/proc/{thread}/schedstat") as file:
-                return int(file.read().split()[0]) / 1e9
-        except (OSError, ValueError, IndexError):
+            # The clock of one thread or process, by its number (include/linux/posix-timers.h); /proc is brought up to date at ticks alone.
+            return time.clock_gettime((~thread << 3) | (2 if self.isolation == "process" else 6)) if thread else 0.0
+        except OSError:
             return 0.0
 
     def explain(self, event: Event) -> None:
