@@ -120,7 +120,7 @@ def _attend(c: Code) -> None:
             c.store(context, Context.STATE, State.PARKED, 32)
             c.futex_wake(context)
             c.futex_wait(context, Context.KICK, 0)
-            c.store(context, Context.KICK, 0, 32)
+            c.clear(context, Context.KICK)
             c.b.branch(again)
         with c.when(c.has(c.get(wants), Want.BUSY)):
             c.store(context, Context.STATE, State.RUNNING, 32)
@@ -150,7 +150,7 @@ def _tell_host(c: Code, context: Any, control: Any, wants: Any) -> None:
             with c.when(c.test("==", c.load(context, Context.REQUEST), Request.END)):
                 c.b.branch(answered)
             c.futex_wait(context, Context.ACK, 0)
-        c.store(context, Context.ACK, 0, 32)
+        c.clear(context, Context.ACK)
 
 
 def _sleep(c: Code, context: Any, control: Any, n_ports: Any) -> None:
@@ -167,7 +167,7 @@ def _sleep(c: Code, context: Any, control: Any, n_ports: Any) -> None:
     timeout = c.b.select(c.test("<", deadline, 1 << 62), when_at, c.const(0))
     waits = c.b.add(context, c.const(Context.WAITS))
     c.syscall(_FUTEX_WAITV, waits, c.b.add(n_ports, c.const(1)), 0, timeout, 0)
-    c.store(context, Context.KICK, 0, 32)
+    c.clear(context, Context.KICK)
     with c.each(n_ports) as i:
         c.store(c.load(c.b.add(context, c.b.mul(i, c.const(8))), Context.PORTS), 0, 0, 32)
 

@@ -20,7 +20,7 @@ from penstock.datapath.ports import PORT_BYTES
 from penstock.isolation.errors import MachineError
 from penstock.isolation.layout import MAX_INSTANCES, Context, Control, Entry, Event, Request, State
 from penstock.isolation.loops import CONTEXT_WORD, CONTROL_WORD, HOOK_WORD, loops
-from penstock.isolation.region import CONTROL, Region
+from penstock.isolation.region import CONTROL, THREAD_STACK, THREAD_STACK_BYTES, Region
 from penstock.isolation.template import Pages, Template
 from penstock.ring.port import SharedPort
 from penstock.runtime.hotswap import take_state
@@ -182,7 +182,8 @@ class Machine:
         image = host_loops()
         loop = image.address + image.image.entries[self._loop()]
         try:
-            self._thread = start_thread(loop, self.context.address, here=self.isolation == "kvm")
+            self._thread = start_thread(loop, self.context.address, here=self.isolation == "kvm",
+                                        stack=(self.region.address + THREAD_STACK, THREAD_STACK_BYTES))
         except OSError as error:
             raise MachineError(f"no thread for the domain: {error.strerror} (see 'ulimit -u', /proc/sys/kernel/threads-max)") from None
 

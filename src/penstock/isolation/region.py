@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import threading
 from collections.abc import Iterator, Sequence
 
 from penstock.datapath.memory import Memory
@@ -17,10 +18,12 @@ from penstock.isolation.layout import CONTEXT_BYTES, CONTROL_BYTES
 from penstock.isolation.template import cut, present_runs
 from penstock.ring.port import data_runs
 
-__all__ = ["CODE", "CONTEXT", "CONTROL", "DATA", "STACK_TOP", "OutOfMemory", "Region"]
+__all__ = ["CODE", "CONTEXT", "CONTROL", "DATA", "STACK_TOP", "THREAD_STACK", "THREAD_STACK_BYTES", "OutOfMemory", "Region"]
 
 WINDOW = 2 << 20
 CONTEXT = 0x10000
+#: the stack of the thread that runs the machine: in the host's window, which the guest cannot reach
+THREAD_STACK, THREAD_STACK_BYTES = 0x40000, 0x10000
 CODE = WINDOW
 DATA = 2 * WINDOW
 #: the stack grows down towards the code, where writing is a fault
@@ -31,25 +34,59 @@ _PAGE = mmap.PAGESIZE
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
 MAP_FIXED, MAP_NORESERVE = 0x10, 0x4000
+_CHUNK_BYTES = 16 << 30
+
+
+class _Arena:
+    """Places for private regions in a few large mappings, reused by size.
+
+    A mapping for each would make every further virtual machine dearer: see the arena of the ports.
+    """
+
+    def __init__(self) -> None:
+        self._chunk: mmap.mmap | None = None
+        self._end = 0
+        self._free: dict[int, list[tuple[mmap.mmap, int]]] = {}
+        self._lock = threading.Lock()
+
+    def take(self, size: int) -> tuple[mmap.mmap, int]:
+        with self._lock:
+            if self._free.get(size):
+                return self._free[size].pop()
+            if self._chunk is None or self._end + size > _CHUNK_BYTES:
+                flags = mmap.MAP_PRIVATE | MAP_NORESERVE | mmap.MAP_ANONYMOUS
+                self._chunk, self._end = mmap.mmap(-1, max(_CHUNK_BYTES, size), flags=flags), 0
+            at = self._end
+            self._end += size
+            return self._chunk, at
+
+    def give_back(self, block: mmap.mmap, start: int, size: int) -> None:
+        """The pages have been given back; the place is free for a region of the same size."""
+        with self._lock:
+            self._free.setdefault(size, []).append((block, start))
 
 
 class OutOfMemory(MachineError):
     """The domain's memory has no room for this."""
 
 
+_arena = _Arena()
+
+
 class Region:
     """``shared`` memory stays one with that of a child process."""
 
     def __init__(self, data_bytes: int, *, shared: bool = False):
-        self.shared = shared
+        self.shared, self._closed = shared, False
         self.size = DATA + (max(data_bytes + (_FIRST - DATA), WINDOW) + WINDOW - 1) // WINDOW * WINDOW
         self._descriptor = os.memfd_create("penstock-domain", os.MFD_CLOEXEC) if shared else -1
         if shared:
             os.ftruncate(self._descriptor, self.size)
             self.block = mmap.mmap(self._descriptor, self.size)
+            self.start = 0
         else:
-            self.block = mmap.mmap(-1, self.size, flags=mmap.MAP_PRIVATE | MAP_NORESERVE | mmap.MAP_ANONYMOUS)
-        self._anchor = ctypes.c_char.from_buffer(self.block)
+            self.block, self.start = _arena.take(self.size)
+        self._anchor = ctypes.c_char.from_buffer(self.block, self.start)
         self.address = ctypes.addressof(self._anchor)
         self._free = {"code": [(CODE, WINDOW)], "data": [(_FIRST, self.size - _FIRST)]}
 
@@ -87,10 +124,10 @@ class Region:
             _libc.mmap(place, ctypes.c_size_t(size), rights, flags, -1, ctypes.c_long(0))
 
     def put(self, offset: int, content: bytes) -> None:
-        self.block[offset : offset + len(content)] = content
+        self.block[self.start + offset : self.start + offset + len(content)] = content
 
     def memory(self, offset: int, size: int) -> Memory:
-        return Memory.within(self.block, offset, size)
+        return Memory.within(self.block, self.start + offset, size)
 
     @property
     def context(self) -> Memory:
@@ -116,3 +153,6 @@ class Region:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+        elif not self._closed:
+            _arena.give_back(self.block, self.start, self.size)
+        self._closed = True

@@ -36,6 +36,8 @@ _FUTEX, _FUTEX_WAIT, _FUTEX_WAKE = 202, 0, 1
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 _WRAP = 1 << 32
+_ARENA_BYTES = 16 << 30
+_MAP_NORESERVE = 0x4000
 
 
 class PortError(Exception):
@@ -43,24 +45,36 @@ class PortError(Exception):
 
 
 class _Arena:
-    """One file of shared memory for many ports: a descriptor for all of them."""
+    """One file of shared memory for many ports: one descriptor, and one mapping of this process.
+
+    Every mapping makes each further virtual machine dearer: KVM takes all locks of a process when it makes one
+    (0.17 us each here).
+    """
 
     def __init__(self) -> None:
         self.descriptor = os.memfd_create("penstock-rings", os.MFD_CLOEXEC)
-        self.size = 0
-        self.free: list[int] = []
+        os.ftruncate(self.descriptor, _ARENA_BYTES)
+        self.block = mmap.mmap(self.descriptor, _ARENA_BYTES, flags=mmap.MAP_SHARED | _MAP_NORESERVE)
+        self._anchor = ctypes.c_char.from_buffer(self.block)
+        self.address = ctypes.addressof(self._anchor)
+        self._end = 0
+        self._free: list[int] = []
+        self._lock = threading.Lock()
 
     def allocate(self) -> int:
-        if self.free:
-            return self.free.pop()
-        at = self.size
-        self.size += PORT_BYTES
-        os.ftruncate(self.descriptor, self.size)
-        return at
+        with self._lock:
+            if self._free:
+                return self._free.pop()
+            at = self._end
+            if at + PORT_BYTES > _ARENA_BYTES:
+                raise PortError("too many ports in one process")
+            self._end += PORT_BYTES
+            return at
 
     def release(self, at: int) -> None:
         _libc.fallocate(self.descriptor, 3, ctypes.c_long(at), ctypes.c_long(PORT_BYTES))  # punch a hole, keep the size
-        self.free.append(at)
+        with self._lock:
+            self._free.append(at)
 
 
 _arena: dict[int, _Arena] = {}
@@ -100,10 +114,10 @@ class SharedPort:
         self.name = name
         self._arena = _current_arena()
         self.descriptor, self.offset = self._arena.descriptor, self._arena.allocate()
-        self._block = mmap.mmap(self.descriptor, PORT_BYTES, offset=self.offset)
-        self._anchor = ctypes.c_char.from_buffer(self._block)
-        self.address = ctypes.addressof(self._anchor)
-        self._words = memoryview(self._block).cast("I")
+        self._bytes = memoryview(self._arena.block)[self.offset : self.offset + PORT_BYTES]
+        self._words = self._bytes.cast("I")
+        self.address = self._arena.address + self.offset
+        self._closed = False
         self._fence = threading.Lock()
         self.tail = self.head = 0
         self.mapped_by: Memory | None = None
@@ -124,21 +138,21 @@ class SharedPort:
 
     def content(self) -> list[tuple[int, bytes]]:
         """What the rings hold now, as (offset, bytes): the indices and lengths, and the frames on their way."""
-        found = [(0, self._block[:PAGE_BYTES])]
+        found = [(0, bytes(self._bytes[:PAGE_BYTES]))]
         for base in (RX, TX):
             start = 4 * base
-            found.append((start, self._block[start : start + RING_HEADER_BYTES]))
+            found.append((start, bytes(self._bytes[start : start + RING_HEADER_BYTES])))
             head, waiting = self._words[base + HEAD], (self._words[base + TAIL] - self._words[base + HEAD]) % _WRAP
             for i in range(waiting if waiting <= SLOTS else 0):
                 slot = (head + i) % SLOTS
                 at = start + RING_HEADER_BYTES + slot * BUFFER_BYTES
-                found.append((at, self._block[at : at + min(self._words[base + LENGTHS + slot], BUFFER_BYTES)]))
+                found.append((at, bytes(self._bytes[at : at + min(self._words[base + LENGTHS + slot], BUFFER_BYTES)])))
         return found
 
     def restore(self, content: Sequence[tuple[int, bytes | memoryview]]) -> None:
         """Make the rings hold that; before the port is mapped with ``keep``."""
         for at, page in content:
-            self._block[at : at + len(page)] = page
+            self._bytes[at : at + len(page)] = page
 
     def resume(self) -> None:
         """Go on where the rings say that their peer was."""
@@ -150,7 +164,7 @@ class SharedPort:
         while tail != self._words[RX + TAIL] and len(found) < SLOTS:
             slot = tail % SLOTS
             at = RX * 4 + RING_HEADER_BYTES + slot * BUFFER_BYTES
-            found.append(self._block[at : at + min(self._words[RX + LENGTHS + slot], BUFFER_BYTES)])
+            found.append(bytes(self._bytes[at : at + min(self._words[RX + LENGTHS + slot], BUFFER_BYTES)]))
             tail = (tail + 1) % _WRAP
         return found
 
@@ -179,7 +193,7 @@ class SharedPort:
             return False
         slot = self.tail % SLOTS
         at = RX * 4 + RING_HEADER_BYTES + slot * BUFFER_BYTES
-        self._block[at : at + len(frame)] = frame
+        self._bytes[at : at + len(frame)] = frame
         words[RX + LENGTHS + slot] = len(frame)
         self.tail = (self.tail + 1) % _WRAP
         return True
@@ -230,7 +244,7 @@ class SharedPort:
         if ready > SLOTS or length > BUFFER_BYTES:
             raise PortError(f"{self.name}: the domain's write index or a length makes no sense")
         at = TX * 4 + RING_HEADER_BYTES + slot * BUFFER_BYTES
-        frame = self._block[at : at + length]
+        frame = bytes(self._bytes[at : at + length])
         self.head = (self.head + 1) % _WRAP
         words[TX + HEAD] = self.head
         with self._fence:
@@ -243,10 +257,10 @@ class SharedPort:
 
     def close(self) -> None:
         """Give the memory back. Nothing may run on it any more."""
-        if self._arena is not None and not self._block.closed:
+        if not self._closed:
+            self._closed = True
             self._words.release()
-            del self._anchor
-            self._block.close()
+            self._bytes.release()
             self._arena.release(self.offset)
 
     def __enter__(self) -> SharedPort:

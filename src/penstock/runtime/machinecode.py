@@ -84,6 +84,13 @@ class Code:
         pair = self.b.cmpxchg(self._pointer(base, offset, 32), self.i32(old), self.i32(new), "seq_cst", "seq_cst")
         return self.b.zext(self.b.extract_value(pair, 0), self.i64)
 
+    def clear(self, base: Any, offset: Any) -> None:
+        """Set a 32-bit word to 0, before anything behind this is read: an exchange, which is a full fence.
+
+        With a plain store, what is read next could be read first, and a call that comes in between would be wiped out.
+        """
+        self.b.atomic_rmw("xchg", self._pointer(base, offset, 32), self.i32(0), "seq_cst")
+
     def set_bits(self, base: Any, offset: Any, bits: Any) -> None:
         self.b.atomic_rmw("or", self._pointer(base, offset, 64), self.num(bits), "seq_cst")
 

@@ -33,7 +33,7 @@ def join_thread(thread: int) -> None:
 _attributes = threading.local()
 
 
-def start_thread(function: int, argument: int, *, here: bool = False) -> int:
+def start_thread(function: int, argument: int, *, here: bool = False, stack: tuple[int, int] | None = None) -> int:
     """A thread without Python, with a small stack and all signals blocked: they are for the main thread.
 
     ``here``: on this CPU at first. A virtual CPU that was made on one CPU and first runs on another costs the kernel
@@ -44,6 +44,11 @@ def start_thread(function: int, argument: int, *, here: bool = False) -> int:
         _libc.pthread_attr_init(_attributes.value)
         _libc.pthread_attr_setstacksize(_attributes.value, ctypes.c_size_t(_STACK_BYTES))
     attributes = _attributes.value
+    if stack is not None:
+        # Of the caller's memory: each mapping less makes every further virtual machine of this process cheaper.
+        attributes = ctypes.create_string_buffer(64)
+        _libc.pthread_attr_init(attributes)
+        _libc.pthread_attr_setstack(attributes, ctypes.c_void_p(stack[0]), ctypes.c_size_t(stack[1]))
     if here:
         mask = (1 << _libc.sched_getcpu()).to_bytes(128, "little")
         _libc.pthread_attr_setaffinity_np(attributes, ctypes.c_size_t(128), mask)
