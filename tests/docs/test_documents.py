@@ -25,6 +25,9 @@ def _commands(block: str) -> list[tuple[str, str, int]]:
     found: list[tuple[str, str, int]] = []
     for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
         command, _, expected = part.partition("\n")
+        while expected.startswith("> "):
+            line, _, expected = expected[2:].partition("\n")
+            command += "\n" + line
         status = 0
         if match := re.search(r"^\? (\d+)\n?\Z", expected, re.MULTILINE):
             status, expected = int(match[1]), expected[: match.start()]
@@ -36,7 +39,7 @@ def _commands(block: str) -> list[tuple[str, str, int]]:
 def test_blocks_run_and_print_what_they_say(document: Path, tmp_path: Path) -> None:
     for name in ("boxes", "examples"):
         (tmp_path / name).symlink_to(ROOT / name)
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "100"}
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "100", "PENSTOCK_RUN": str(tmp_path / "run")}
     for language, options, block in _BLOCK.findall(document.read_text()):
         if language == "python" and "file=" in options:
             (tmp_path / options.split("file=")[1].strip()).write_text(block)

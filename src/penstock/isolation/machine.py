@@ -115,11 +115,16 @@ class Instance:
     def write(self, handler: str, value: str = "") -> None:
         """Write a handler, while the domain stands still between two turns."""
         router = self.router
-        with self.machine.held(changes=True):
-            router.handlers.write(handler, value)
-
-    def next_expiry_changed(self) -> None:
-        self.machine.kick()
+        driver = router.driver
+        with self.machine.held():
+            expiry = driver.next_expiry
+            try:
+                router.handlers.write(handler, value)
+            finally:
+                # Most handlers set a value: a domain that sleeps need not wake up for that.
+                woken = driver.runnable or driver.next_expiry < expiry or driver.runcount <= 0
+        if woken:
+            self.machine.kick()
 
 
 class Machine:

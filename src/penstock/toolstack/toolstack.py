@@ -83,7 +83,7 @@ class Toolstack:
             domain.id, domain.name, domain.uuid, str(domain.state), domain.isolation, domain.spec.memory, domain.spec.vcpus,
             domain.cpu_s, time.time() - domain.created_s,
             [{"mac": v.mac, "bridge": v.bridge, "name": v.vifname} for v in domain.spec.vif],
-            [{"number": c.number, "name": c.name, "status": c.status, "text": c.text} for c in domain.configurations.values()],
+            [{"number": c.number, "name": c.name, "status": c.status, "text": c.text} for _, c in sorted(domain.configurations.items())],
         )
 
     # Verbs
