@@ -40,6 +40,13 @@ def test_blocks_run_and_print_what_they_say(document: Path, tmp_path: Path) -> N
     for name in ("boxes", "examples"):
         (tmp_path / name).symlink_to(ROOT / name)
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "100", "PENSTOCK_RUN": str(tmp_path / "run")}
+    try:
+        _run_blocks(document, tmp_path, environment)
+    finally:
+        subprocess.run([f"{Path(sys.executable).parent}/cosmos", "shutdown"], env=environment, capture_output=True)
+
+
+def _run_blocks(document: Path, tmp_path: Path, environment: dict[str, str]) -> None:
     for language, options, block in _BLOCK.findall(document.read_text()):
         if language == "python" and "file=" in options:
             (tmp_path / options.split("file=")[1].strip()).write_text(block)

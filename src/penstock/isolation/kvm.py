@@ -40,6 +40,7 @@ _RFLAGS = 0x3002  # IOPL 3
 _CR_OFFSET = 24 * 8 + 16 * 2
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_void_p
 _libc.ioctl.argtypes = [ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p]
 
 
@@ -125,6 +126,7 @@ class KvmMachine(Machine):
             raise MachineError(reason)
         super().__init__(data_bytes=data_bytes, name=name)
         self._vm = self._vcpu = -1
+        self._run_page = 0
         try:
             self._make()
         except BaseException:
@@ -141,11 +143,19 @@ class KvmMachine(Machine):
         memory = ctypes.create_string_buffer(struct.pack("<IIQQQ", 0, 0, 0, region.size, region.address))
         _ioctl(self._vm, _SET_USER_MEMORY_REGION, memory, "the memory of a virtual machine")
         self._vcpu = _ioctl(self._vm, _CREATE_VCPU, None, "a virtual CPU")
-        self._run_page = mmap.mmap(self._vcpu, _shared_page_bytes())
-        anchor = ctypes.c_char.from_buffer(self._run_page)
+        self._run_page = self._map_run_page()
         self.context.store(Context.VCPU, 8, self._vcpu)
-        self.context.store(Context.RUN, 8, ctypes.addressof(anchor))
+        self.context.store(Context.RUN, 8, self._run_page)
         self._set_registers()
+
+    def _map_run_page(self) -> int:
+        """Not with Python's mmap, which keeps a third descriptor for each virtual machine."""
+        rights = mmap.PROT_READ | mmap.PROT_WRITE
+        size = ctypes.c_size_t(_shared_page_bytes())
+        address: int = _libc.mmap(None, size, rights, mmap.MAP_SHARED, self._vcpu, ctypes.c_long(0))
+        if address == ctypes.c_void_p(-1).value:
+            raise MachineError(f"the shared page of a virtual CPU: {os.strerror(ctypes.get_errno())}")
+        return address
 
     def _set_registers(self) -> None:
         vcpu = self._vcpu
@@ -184,7 +194,7 @@ class KvmMachine(Machine):
         return "vcpu"
 
     def _interrupt(self) -> None:
-        self._run_page[_IMMEDIATE_EXIT_OFFSET] = 1
+        ctypes.c_uint8.from_address(self._run_page + _IMMEDIATE_EXIT_OFFSET).value = 1
         thread = self.context.load(Context.THREAD, 8)
         end = 200
         while self.state not in (State.ENDED, State.CRASHED) and end:
@@ -221,8 +231,9 @@ class KvmMachine(Machine):
             if descriptor >= 0:
                 os.close(descriptor)
         self._vm = self._vcpu = -1
-        if hasattr(self, "_run_page"):
-            del self._run_page
+        if self._run_page:
+            _libc.munmap(ctypes.c_void_p(self._run_page), ctypes.c_size_t(_shared_page_bytes()))
+            self._run_page = 0
         super()._release()
 
 
