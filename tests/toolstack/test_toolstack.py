@@ -344,3 +344,21 @@ def test_the_time_a_domain_uses_is_told(toolstack: Toolstack, isolation: str) ->
     before = domain.cpu_s
     time.sleep(0.3)
     assert 0.01 < domain.cpu_s - before < 1
+
+
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+def test_a_cap_holds_a_domain_down(toolstack: Toolstack, isolation: str) -> None:
+    domain = toolstack.create(spec("a", isolation=isolation, cap=20))
+    toolstack.start("a", "InfiniteSource(LENGTH 60) -> c :: Counter -> Discard; FromDevice(0) -> EtherMirror -> ToDevice(0)")
+    time.sleep(0.3)
+    before, at = domain.cpu_s, time.monotonic()
+    time.sleep(1)
+    share = (domain.cpu_s - before) / (time.monotonic() - at)
+    assert 0.02 < share < 0.5
+    assert bounce(domain) is not None
+    count = int(domain.read("c.count"))
+    toolstack.pause("a")
+    time.sleep(0.1)
+    assert domain.state == DomainState.PAUSED
+    toolstack.unpause("a")
+    eventually(lambda: int(domain.read("c.count")) > count)

@@ -369,6 +369,16 @@ class Machine:
                 if self._started:
                     self._unpark()
 
+    def throttle(self, on: bool) -> None:
+        """Stand still for a while, or go on: as pausing, but nobody is told. What holds or pauses it meanwhile comes first."""
+        with self.lock:
+            if self._paused or not self._started or self.state in (State.CRASHED, State.ENDED):
+                return
+            if on and self.state != State.PARKED:
+                self._park()
+            elif not on and self.state == State.PARKED:
+                self._unpark()
+
     def allow_cpus(self, cpus: set[int]) -> None:
         """The CPUs that the domain may use."""
         mask = sum(1 << cpu for cpu in cpus if cpu < 1024).to_bytes(128, "little")

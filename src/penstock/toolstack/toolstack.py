@@ -16,6 +16,7 @@ from penstock.isolation import choose
 from penstock.isolation.errors import MachineError
 from penstock.isolation.layout import Event, State
 from penstock.isolation.machine import Machine
+from penstock.toolstack.capper import Capper
 from penstock.toolstack.domain import Domain, DomainState, memory_for
 from penstock.toolstack.domainfile import DomainSpec
 from penstock.toolstack.errors import DomainError
@@ -57,6 +58,7 @@ class Toolstack:
         self._lock = threading.RLock()
         self._watcher: threading.Thread | None = None
         self._ended = threading.Event()
+        self._capper = Capper()
         self._log: list[str] = []
         self._changes: list[tuple[str, int, str]] = []
         self._n_changes = 0
@@ -115,6 +117,8 @@ class Toolstack:
                 raise DomainError(f"{spec.name}: {error}") from None
             raise
         self._watch()
+        if spec.cap:
+            self._capper.add(domain)
         self._tell("started", domain)
         return domain
 
@@ -274,6 +278,7 @@ class Toolstack:
         with self._lock:
             if self.domains.pop(domain.id, None) is None:
                 return
+        self._capper.remove(domain)
         domain.close()
         self._tell("destroyed", domain)
 
@@ -302,6 +307,7 @@ class Toolstack:
 
     def close(self) -> None:
         self._ended.set()
+        self._capper.close()
         for domain in list(self.domains.values()):
             self._forget(domain)
         if self.pool is not None:
