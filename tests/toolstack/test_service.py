@@ -215,3 +215,12 @@ def test_domains_outlive_the_daemon_which_loses_nothing(home: Path, daemon: Daem
     daemon.until("/local/domain/1/name", "uno")
     daemon.run("xenstore-write", "/local/domain/1/data/clickos/0/control/read/c/count", " ")
     daemon.until("/local/domain/1/data/clickos/0/elements/c/count", "0")
+
+
+def test_bash_completes_commands_and_names(home: Path) -> None:
+    cosmos("create", "-q", str(home / "d.cfg"))
+    script = (f"cosmos() {{ {sys.executable} -m penstock.cli.main vm \"$@\"; }}\n{cosmos('completion')[0]}\n"
+              "COMP_WORDS=(cosmos sta); COMP_CWORD=1; _cosmos; echo ${COMPREPLY[@]}\n"
+              "COMP_WORDS=(penstock vm read o); COMP_CWORD=3; _penstock; echo ${COMPREPLY[@]}\n")
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60, cwd=home)
+    assert done.stdout == "start\none\n", done.stderr

@@ -12,6 +12,7 @@ import pytest
 
 from penstock.isolation.kvm import why_not
 from penstock.toolstack import Domain, DomainError, DomainSpec, DomainState, Toolstack, VifSpec
+from penstock.toolstack.flows import by_source
 from penstock.toolstack.pool import MachinePool
 from penstock.toolstack.snapshot import decode, encode, freeze
 from tests.isolation.machines import ISOLATIONS, KVM
@@ -362,3 +363,33 @@ def test_a_cap_holds_a_domain_down(toolstack: Toolstack, isolation: str) -> None
     assert domain.state == DomainState.PAUSED
     toolstack.unpause("a")
     eventually(lambda: int(domain.read("c.count")) > count)
+
+
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+def test_single_flows_move_while_both_domains_run(toolstack: Toolstack, isolation: str) -> None:
+    first = toolstack.create(spec("first", vifs=2, memory=24, isolation=isolation))
+    second = toolstack.create(spec("second", vifs=2, memory=24, isolation=isolation))
+    for name in ("first", "second"):
+        toolstack.start(name, NAT + "; FromDevice(1) -> Strip(14) -> CheckIPHeader -> rw")
+    frames = [ether(udp(2000 + i, 53, b"x", src=f"10.{i % 2}.0.{i // 2 + 1}")) for i in range(100)]
+    before = translated(first, frames)
+    assert toolstack.move_flows("first", "second", "rw", by_source("10.1.0.0/16")) == 50
+    assert (first.read("rw.nmappings"), second.read("rw.nmappings")) == ("50", "50")
+    assert translated(second, frames[1::2]) == before[1::2]
+    assert translated(first, frames[::2]) == before[::2]
+    # Replies find their way back, too.
+    reply = bytearray(before[1])
+    reply[26:30], reply[30:34] = before[1][30:34], before[1][26:30]
+    reply[34:36], reply[36:38] = before[1][36:38], before[1][34:36]
+    assert second.ports[1].send(bytes(reply))
+    back = second.ports[0].receive(3)
+    assert back is not None and back[30:34] == bytes([10, 1, 0, 1]) and int.from_bytes(back[36:38], "big") == 2001
+    assert toolstack.move_flows("second", "first", "rw", by_source("0.0.0.0/0")) == 50
+    assert translated(first, frames) == before and second.read("rw.nmappings") == "0"
+    # What the target knows already stays.
+    translated(second, frames[:2])
+    assert toolstack.move_flows("first", "second", "rw", by_source("10.0.0.1/32")) == 0
+    with pytest.raises(DomainError, match="elements with tables: rw"):
+        toolstack.move_flows("first", "second", "c", by_source("10.0.0.0/8"))
+    with pytest.raises(DomainError, match="no IPv4 prefix"):
+        by_source("ten")

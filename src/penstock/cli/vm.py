@@ -62,8 +62,8 @@ def _destroy(client: Client, o: _Options, phases: _Phases) -> None:
 
 def _list(client: Client | None, o: _Options, phases: _Phases) -> None:
     infos = client.list(name=o.domain or "") if client is not None else []
-    if o.json:
-        print(json.dumps(infos, indent=2))
+    if o.json or o.names:
+        print(json.dumps(infos, indent=2) if o.json else "\n".join(i["name"] for i in infos))
         return
     print(f"{'Name':<32} {'ID':>5} {'Mem':>5} {'VCPUs':>5} {'State':<8} {'Time(s)':>9}  {'Isolation':<9} Configurations")
     for info in infos:
@@ -159,6 +159,12 @@ def _migrate(client: Client, o: _Options, phases: _Phases) -> None:
     print(f"{o.domain}: moved to {o.host}: {report['silence_ms']:.1f} ms of silence, {report['bytes_sent']} bytes")
 
 
+def _move_flows(client: Client, o: _Options, phases: _Phases) -> None:
+    moved = client.move_flows(name=o.domain, target=o.target, element=o.element, source_prefix=o.prefix)
+    phases.mark("Moved flows")
+    print(f"{moved} flows moved from {o.domain} to {o.target}")
+
+
 def _migrate_receive(client: Client, o: _Options, phases: _Phases) -> None:
     client.relay_migration(sys.stdin.buffer, sys.stdout.buffer)
 
@@ -177,6 +183,29 @@ def _schema(client: Client | None, o: _Options, phases: _Phases) -> None:
     print(json.dumps(schema(), indent=2))
 
 
+def _completion(client: Client | None, o: _Options, phases: _Phases) -> None:
+    """A script for bash; domain names are asked for when they are needed."""
+    named = " ".join(sorted(n for n, c in COMMANDS.items() if any(a.startswith("domain") for a in c.arguments)))
+    print(f"""# cosmos and penstock vm: eval "$(cosmos completion)"
+_penstock_vm() {{
+    local word="${{COMP_WORDS[COMP_CWORD]}}" at=$1
+    if [ "$COMP_CWORD" -eq "$at" ]; then
+        COMPREPLY=($(compgen -W "{' '.join(COMMANDS)}" -- "$word"))
+    elif [ "$COMP_CWORD" -eq $((at + 1)) ] && [[ " {named} " == *" ${{COMP_WORDS[at]}} "* ]]; then
+        COMPREPLY=($(compgen -W "$(cosmos list --names 2>/dev/null)" -- "$word"))
+    else
+        COMPREPLY=($(compgen -f -- "$word"))
+    fi
+}}
+_cosmos() {{ _penstock_vm 1; }}
+_penstock() {{
+    local word="${{COMP_WORDS[COMP_CWORD]}}"
+    if [ "${{COMP_WORDS[1]}}" = vm ] && [ "$COMP_CWORD" -ge 2 ]; then _penstock_vm 2; else COMPREPLY=($(compgen -f -- "$word")); fi
+}}
+complete -o filenames -F _cosmos cosmos
+complete -o filenames -F _penstock penstock""")
+
+
 class _Command:
     """``needs`` says what to do without a toolstack: ``start`` one, refuse (``running``), or go on (``none``)."""
 
@@ -192,8 +221,8 @@ COMMANDS: dict[str, _Command] = {
     "stop": _Command(_stop, "halt a configuration", "domain", "config"),
     "remove": _Command(_remove, "take a configuration out of its domain", "domain", "config"),
     "destroy": _Command(_destroy, "end a domain", "domain", "--force"),
-    "list": _Command(_list, "the domains, or one of them", "domain?", "--json", needs="none"),
-    "ps": _Command(_list, "the same as list", "domain?", "--json", needs="none"),
+    "list": _Command(_list, "the domains, or one of them", "domain?", "--json", "--names", needs="none"),
+    "ps": _Command(_list, "the same as list", "domain?", "--json", "--names", needs="none"),
     "console": _Command(_console, "what a domain's elements printed, and what happened to it", "domain", "--follow"),
     "pause": _Command(_pause, "have a domain stand still", "domain"),
     "unpause": _Command(_unpause, "have a paused domain go on", "domain"),
@@ -209,7 +238,10 @@ COMMANDS: dict[str, _Command] = {
     "clone": _Command(_clone, "make a second domain with the state of a running one", "domain", "new_name", "-p"),
     "migrate": _Command(_migrate, "move a running domain to another toolstack, over ssh", "domain", "host", "-s"),
     "migrate-receive": _Command(_migrate_receive, "what migrate runs at the other end", needs="start"),
+    "move-flows": _Command(_move_flows, "move the flows of an element from some sources to another domain", "domain", "target", "element",
+                           "prefix"),
     "log": _Command(_log, "what happened to all domains"),
+    "completion": _Command(_completion, "a script that makes bash complete commands and the names of domains", needs="none"),
     "schema": _Command(_schema, "the JSON schema of domain files in TOML", needs="none"),
     "shutdown": _Command(_shutdown, "end the toolstack and all its domains"),
 }
@@ -224,6 +256,8 @@ _ARGUMENTS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "handler": (("handler",), {"help": "a handler's name"}),
     "value": (("value",), {"nargs": "?", "default": "", "help": "the value"}),
     "new_name": (("new_name",), {"help": "the new name"}),
+    "target": (("target",), {"help": "the other domain"}),
+    "prefix": (("prefix",), {"help": "an IPv4 prefix of source addresses"}),
     "host": (("host",), {"help": "where to (with -s '': the command to talk to)"}),
     "-s": (("-s", "--ssh"), {"default": "ssh", "metavar": "COMMAND", "help": "instead of ssh; empty: HOST is the whole command"}),
     "-f": (("-f", "--defconfig"), {"metavar": "FILE", "help": "the domain file"}),
@@ -232,6 +266,7 @@ _ARGUMENTS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "-c": (("-c", "--config"), {"type": int, "metavar": "N", "help": "which configuration, where there are several"}),
     "--force": (("-f", "--force"), {"action": "store_true", "help": "without waiting for the domain"}),
     "--json": (("--json",), {"action": "store_true", "help": "as JSON"}),
+    "--names": (("--names",), {"action": "store_true", "help": "the names alone"}),
     "--follow": (("-f", "--follow"), {"action": "store_true", "help": "go on as more comes"}),
     "--name": (("-n", "--name"), {"help": "under another name, with addresses of its own"}),
     "--interval": (("-i", "--interval"), {"type": float, "default": 1.0, "metavar": "S", "help": "seconds between two looks"}),
@@ -270,7 +305,7 @@ def main(name: str, options: argparse.Namespace) -> int:
     try:
         if command.needs == "none":
             client = None
-            if command.do is not _schema:
+            if command.do is _list:
                 try:
                     client = Client(options.socket, start=False)
                 except DomainError as error:

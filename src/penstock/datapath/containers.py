@@ -249,6 +249,51 @@ class Table(Stateful):
             self.slots[place] = {"tag": tag, **dict(zip(self.fields, key)), "value": value}
         self.entries, self.deleted = len(content), 0
 
+    def indices(self) -> list[int]:
+        """Where entries are, at one glance; what changes meanwhile may be in it or not."""
+        step = self.slots.stride // 4
+        tags = self.slots.view().cast("I")[::step].tolist()
+        return [i for i, tag in enumerate(tags) if tag >= _FIRST_TAG]
+
+    def look(self, index: int) -> tuple[tuple[int, ...], StructView] | None:
+        """Key and value of an entry; None where there is none."""
+        view = self.slots[index]
+        if view.tag < _FIRST_TAG:
+            return None
+        return tuple(getattr(view, f) for f in self.fields), view.value
+
+    def place_of(self, key: tuple[int, ...]) -> int | None:
+        """The index of the entry with this key, from Python."""
+        tag = self._python_hash(key, self.seed)
+        for n in range(self.places):
+            index = (tag + n) & self.mask
+            found = self.slots[index].tag
+            if found == _EMPTY:
+                return None
+            if found == tag and (entry := self.look(index)) is not None and entry[0] == key:
+                return index
+        return None
+
+    def put(self, key: tuple[int, ...], value: dict[str, int]) -> int | None:
+        """Enter a key that is not there, from Python; gives its index, None where the table is full."""
+        if self.entries >= self.capacity:
+            return None
+        tag = self._python_hash(key, self.seed)
+        index = tag & self.mask
+        while (found := self.slots[index].tag) >= _FIRST_TAG:
+            index = (index + 1) & self.mask
+        if found == _DELETED:
+            self.deleted -= 1
+        self.slots[index] = {"tag": tag, **dict(zip(self.fields, key)), "value": value}
+        self.entries += 1
+        return index
+
+    def drop(self, index: int) -> None:
+        """Remove an entry, from Python."""
+        self.slots[index].tag = _DELETED
+        self.entries -= 1
+        self.deleted += 1
+
     @property
     def entry_size_bytes(self) -> int:
         return size_and_alignment(self.entry)[0]

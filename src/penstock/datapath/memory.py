@@ -73,6 +73,8 @@ def _declared(cls: type) -> dict[str, Any]:
 class Struct:
     """A record in state: fields by annotation, naturally aligned."""
 
+    #: fields that are the index of another entry of the same table, which belongs to this one
+    LINKS: ClassVar[tuple[str, ...]] = ()
     FIELDS: ClassVar[dict[str, tuple[Any, int]]] = {}
     SIZE: ClassVar[int] = 0
     ALIGNMENT: ClassVar[int] = 1

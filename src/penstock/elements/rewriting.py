@@ -32,6 +32,8 @@ _EVICTION_PROBES = 64
 class Flow(Struct):
     """One direction of a flow: what packets become."""
 
+    LINKS = ("peer",)
+
     src: u32
     dst: u32
     ports: u32

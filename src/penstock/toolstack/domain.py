@@ -212,7 +212,8 @@ class Domain:
             there = ", ".join(str(n) for n in sorted(self.configurations)) or "none"
             raise DomainError(f"{self.name}: there is no configuration {number} (there are {there})") from None
 
-    def _instance(self, number: int | None) -> Instance:
+    def instance(self, number: int | None = None) -> Instance:
+        """The running configuration of that number, or the only one."""
         if number is None:
             running = [c for c in self.configurations.values() if c.instance is not None]
             if len(running) != 1:
@@ -227,14 +228,14 @@ class Domain:
 
     def read(self, handler: str, *, number: int | None = None) -> str:
         with self._handler_errors():
-            return self._instance(number).read(handler)
+            return self.instance(number).read(handler)
 
     def write(self, handler: str, value: str = "", *, number: int | None = None) -> None:
         with self._handler_errors():
-            self._instance(number).write(handler, value)
+            self.instance(number).write(handler, value)
 
     def handlers(self, *, number: int | None = None) -> list[str]:
-        return [f"{e.name}.{h.name}" for e in self._instance(number).router.elements for h in e.handlers.values() if h.visible]
+        return [f"{e.name}.{h.name}" for e in self.instance(number).router.elements for h in e.handlers.values() if h.visible]
 
     @contextlib.contextmanager
     def _handler_errors(self) -> Iterator[None]:

@@ -20,6 +20,7 @@ from penstock.toolstack.capper import Capper
 from penstock.toolstack.domain import Domain, DomainState, memory_for
 from penstock.toolstack.domainfile import DomainSpec
 from penstock.toolstack.errors import DomainError
+from penstock.toolstack.flows import Match, move_flows
 from penstock.toolstack.pool import MachinePool
 from penstock.toolstack.snapshot import Frozen, freeze, load, renamed, save, thaw
 
@@ -180,6 +181,14 @@ class Toolstack:
         self._tell("configured", domain)
 
     # State that moves
+
+    def move_flows(self, source: str | int, target: str | int, element: str, match: Match, *, table: str = "table",
+                   number: int | None = None) -> int:
+        """Move entries of a table from one domain's element to that of the same name in another; gives how many."""
+        here, there = self.find(source), self.find(target)
+        if here is there:
+            raise DomainError(f"{here.name}: flows move to another domain")
+        return move_flows(here.instance(number), there.instance(number), element, match, table=table)
 
     def snapshot(self, name: str | int, path: str | Path) -> int:
         """Write the domain's state to a file while it goes on; gives the size."""
