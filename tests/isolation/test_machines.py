@@ -257,3 +257,19 @@ def test_a_process_does_not_outlive_its_maker() -> None:
     while any(Path(f"/proc/{p}").exists() for p in processes):
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+def test_what_changes_while_a_domain_stands_still_is_seen_afterwards(isolation: str) -> None:
+    """An idle domain that is given something to do while it is parked must not go back to sleep."""
+    template = Template.from_text("i :: InfiniteSource(LENGTH 60, ACTIVE false) -> c :: Counter -> Discard")
+    for _ in range(10):
+        with machine_class(isolation)() as machine:
+            machine.start()
+            instance = machine.install(template)
+            machine.pause()
+            instance.write("i.active", "true")
+            machine.resume()
+            end = time.monotonic() + 3
+            while instance.read("c.count") == "0":
+                assert time.monotonic() < end

@@ -121,6 +121,8 @@ def _attend(c: Code) -> None:
             c.futex_wake(context)
             c.futex_wait(context, Context.KICK, 0)
             c.clear(context, Context.KICK)
+            # Whatever was changed meanwhile is to be looked at.
+            c.set(wants, Want.BUSY)
             c.b.branch(again)
         with c.when(c.has(c.get(wants), Want.BUSY)):
             c.store(context, Context.STATE, State.RUNNING, 32)

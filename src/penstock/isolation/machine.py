@@ -347,6 +347,8 @@ class Machine:
         with self.lock:
             if not self._started:
                 self._started = True
+                # Not IDLE: the thread that is about to run asks nobody.
+                self.context.store(Context.STATE, 4, State.RUNNING)
                 self._run()
 
     def kick(self) -> None:
