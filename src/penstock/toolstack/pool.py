@@ -33,9 +33,11 @@ class MachinePool:
         if isolation != self.isolation or data_bytes > self.data_bytes:
             return None
         with self._lock:
-            machine = self._ready.pop() if self._ready else None
+            return self._ready.pop() if self._ready else None
+
+    def refill(self) -> None:
+        """Make up for what was taken, once there is time."""
         self._wanted.set()
-        return machine
 
     @property
     def ready(self) -> int:

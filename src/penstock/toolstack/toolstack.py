@@ -118,6 +118,8 @@ class Toolstack:
                 raise DomainError(f"{spec.name}: {error}") from None
             raise
         self._watch()
+        if self.pool is not None:
+            self.pool.refill()
         if spec.cap:
             self._capper.add(domain)
         self._tell("started", domain)
@@ -207,7 +209,9 @@ class Toolstack:
         return self.thaw(renamed(freeze(self.find(name)), new_name), paused=paused)
 
     def thaw(self, frozen: Frozen, *, paused: bool = False) -> Domain:
-        domain = self.create(frozen.spec.changed(click="", isolation=frozen.spec.isolation or frozen.isolation), paused=True)
+        # One configuration starts as a whole; several must not start one by one.
+        hold = paused or len(frozen.running) > 1
+        domain = self.create(frozen.spec.changed(click="", isolation=frozen.spec.isolation or frozen.isolation), paused=hold)
         try:
             thaw(domain, frozen)
         except MachineError as error:
@@ -217,7 +221,7 @@ class Toolstack:
             self._forget(domain)
             raise
         self._tell("restored", domain)
-        if not paused:
+        if hold and not paused:
             domain.unpause()
         return domain
 
