@@ -224,3 +224,10 @@ def test_bash_completes_commands_and_names(home: Path) -> None:
               "COMP_WORDS=(penstock vm read o); COMP_CWORD=3; _penstock; echo ${COMPREPLY[@]}\n")
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60, cwd=home)
     assert done.stdout == "start\none\n", done.stderr
+
+
+def test_whoever_stops_reading_gets_no_complaint(home: Path) -> None:
+    cosmos("create", "-q", str(home / "d.cfg"))
+    command = f"{sys.executable} -m penstock.cli.main vm handlers one | true; {sys.executable} -m penstock.cli.main vm read two c count"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    assert done.stderr == "penstock vm: there is no domain 'two' (there are one)\n"

@@ -318,8 +318,13 @@ def main(name: str, options: argparse.Namespace) -> int:
             if options.verbose:
                 print(f"toolstack at {client.path}", file=sys.stderr)
             command.do(client, options, phases)
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has gone.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
     except (DomainError, OSError) as error:
-        print(f"{name}: {error}", file=sys.stderr)
+        print(f"{'penstock vm' if name == 'vm' else name}: {error}", file=sys.stderr)
         return 1
     return 0
 
