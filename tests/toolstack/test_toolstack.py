@@ -393,3 +393,26 @@ def test_single_flows_move_while_both_domains_run(toolstack: Toolstack, isolatio
         toolstack.move_flows("first", "second", "c", by_source("10.0.0.0/8"))
     with pytest.raises(DomainError, match="no IPv4 prefix"):
         by_source("ten")
+
+
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+def test_a_configuration_that_stops_is_halted(toolstack: Toolstack, isolation: str) -> None:
+    domain = toolstack.create(spec("a", isolation=isolation))
+    toolstack.start("a", "InfiniteSource(LIMIT 10, STOP true) -> c :: Counter -> Discard")
+    eventually(lambda: domain.configurations[0].status == "Halted")
+    assert any("configuration 0 has stopped" in line for _, _, line in domain.console.lines())
+
+
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+def test_scripts_and_files_work_beside_a_domain(toolstack: Toolstack, isolation: str, tmp_path: Path) -> None:
+    out = tmp_path / "out.pcap"
+    domain = toolstack.create(spec("a", isolation=isolation))
+    toolstack.start("a", f"""i :: InfiniteSource(LENGTH 60, LIMIT 100, ACTIVE false) -> c :: Counter -> ToDump({out});
+        Script(wait 0.1s, write i.active true, wait 0.3s, print "seen $(c.count)", stop);""")
+    eventually(lambda: domain.configurations[0].status == "Halted")
+    lines = [line for _, _, line in domain.console.lines()]
+    assert "seen 100" in lines
+    assert out.stat().st_size == 24 + 100 * 76
+    toolstack.start("a", f"FromDump({out}, STOP true) -> c :: Counter -> ToDump({tmp_path / 'again'})", number=1)
+    eventually(lambda: domain.configurations[1].status == "Halted")
+    assert (tmp_path / "again").stat().st_size == 24 + 100 * 76

@@ -18,6 +18,7 @@ from penstock.datapath.clock import ns_per_cycle_32
 from penstock.datapath.memory import Memory
 from penstock.datapath.ports import PORT_BYTES
 from penstock.isolation.errors import MachineError
+from penstock.isolation.hostside import HostSide, has_host_side
 from penstock.isolation.layout import MAX_INSTANCES, Context, Control, Entry, Event, Request, State
 from penstock.isolation.loops import CONTEXT_WORD, CONTROL_WORD, HOOK_WORD, loops
 from penstock.isolation.region import CONTROL, THREAD_STACK, THREAD_STACK_BYTES, Region
@@ -99,6 +100,7 @@ class Instance:
     data_at: int
     memory: Memory
     _router: Router | None = field(default=None, repr=False)
+    host_side: HostSide | None = field(default=None, repr=False)
 
     @property
     def router(self) -> Router:
@@ -143,6 +145,8 @@ class Machine:
         self.instances: dict[int, Instance] = {}
         self.ports: list[SharedPort] = []
         self.on_event: Callable[[Machine, Event], None] | None = None
+        #: told of a configuration whose driver has stopped (a source's STOP, a script); it is still installed
+        self.on_finished: Callable[[Instance], None] | None = None
         self.crash_reason = ""
         self._paused = False
         self._started = False
@@ -236,7 +240,20 @@ class Machine:
                     _ = instance.router
                 if needed:
                     self._set_waits()
+            self._begin_host_side(instance)
             return instance
+
+    def _begin_host_side(self, instance: Instance) -> None:
+        if instance.template.needs_host and has_host_side(instance.router):
+            instance.host_side = HostSide(instance, self._finished)
+
+    def _finished(self, instance: Instance) -> None:
+        if self.on_finished is not None and not self._closed:
+            self.on_finished(instance)
+
+    def lock_is_mine(self) -> bool:
+        """Whether the calling thread holds the machine's lock."""
+        return self.lock._is_owned()  # type: ignore[attr-defined, no-any-return]
 
     def _enter(self, instance: Instance) -> None:
         """Write the table that the loop goes through."""
@@ -304,7 +321,10 @@ class Machine:
             for port in gone:
                 port.unmapped()
             after.console = before.console
+            if instance.host_side is not None:
+                instance.host_side.close()
             before.close()
+            self._begin_host_side(new)
             self._give_up(instance)
             return new
 
@@ -318,6 +338,8 @@ class Machine:
         with self.lock, self._standing_still():
             self.control.store(Control.ENTRIES + Entry.SIZE * instance.number, 8, 0)
             del self.instances[instance.number]
+            if instance.host_side is not None:
+                instance.host_side.close()
             if instance._router is not None:
                 instance._router.close()
             gone = [p for p in self.ports if p.mapped_by is instance.memory]
@@ -443,6 +465,7 @@ class Machine:
         found = Event(self._exchange(self.context.address + Context.EVENTS, 0)) | more
         if not found or self._closed:
             return
+        finished: list[Instance] = []
         with self.lock:
             if self._closed:
                 return
@@ -453,9 +476,15 @@ class Machine:
                 for instance in list(self.instances.values()):
                     if instance._router is not None or instance.template.needs_host:
                         instance.router.drain_host()
+                    if instance.host_side is not None:
+                        instance.host_side.wake()
+                    elif found & Event.STOPPED and instance.router.driver.runcount <= 0:
+                        finished.append(instance)
             if found & Event.UPCALL:
                 self.context.store(Context.ACK, 4, 1)
                 futex_wake(self.context.address + Context.ACK)
+        for instance in finished:
+            self._finished(instance)
         if self.on_event is not None:
             self.on_event(self, found)
 
@@ -508,6 +537,8 @@ class Machine:
                 self._interrupt()
             self._stopped()
         for instance in self.instances.values():
+            if instance.host_side is not None:
+                instance.host_side.close()
             if instance._router is not None:
                 instance._router.close()
         for port in self.ports:

@@ -14,7 +14,7 @@ from penstock.datapath.sched import NEVER
 if TYPE_CHECKING:
     from penstock.runtime.router import Router
 
-__all__ = ["HostCalls", "drive"]
+__all__ = ["HostCalls", "drive", "may_go_on"]
 
 _MAX_WAIT_S = 1.0
 _SLICE_NS = 5_000_000
@@ -64,7 +64,7 @@ def drive(router: Router, *, until: Callable[[], bool] | None = None, slice_step
     router.load()
     limit = slice_steps or 256
     while True:
-        if driver.runcount <= 0 and not _may_go_on(router):
+        if driver.runcount <= 0 and not may_go_on(router):
             return
         if router.successor is not None or (until is not None and until()):
             return
@@ -91,7 +91,7 @@ def drive(router: Router, *, until: Callable[[], bool] | None = None, slice_step
         _wait(router, idle=not worked and not driver.runnable and not driver.attention)
 
 
-def _may_go_on(router: Router) -> bool:
+def may_go_on(router: Router) -> bool:
     """Ask DriverManager and Script what to do about a stop, as often as they say "go on and stop again"."""
     for _ in range(_MAX_STOP_STEPS):
         if not any(manager() for manager in router.calls.stop_managers):

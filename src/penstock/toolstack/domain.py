@@ -154,12 +154,13 @@ class Domain:
 
     def install(self, text: str, *, name: str = "script", file: str = "config", number: int | None = None) -> Configuration:
         """Install and run a configuration. One that cannot be is kept with status Error; raises DomainError."""
-        if number is None:
-            number = next(n for n in range(len(self.configurations) + 1) if n not in self.configurations)
-        before = self.configurations.get(number)
-        if before is not None and before.status == "Running":
-            raise DomainError(f"{self.name}: configuration {number} is there already; stop it first, or swap it")
-        made = self.configurations[number] = Configuration(number, name, text, "Error")
+        with self.machine.lock:
+            if number is None:
+                number = next(n for n in range(len(self.configurations) + 1) if n not in self.configurations)
+            before = self.configurations.get(number)
+            if before is not None and before.status == "Running":
+                raise DomainError(f"{self.name}: configuration {number} is there already; stop it first, or swap it")
+            made = self.configurations[number] = Configuration(number, name, text, "Error")
         try:
             template = template_for(text, self.interfaces, file)
             made.instance = self.machine.install(template, dict(zip(self.interfaces, self.ports)), number=number)
@@ -204,6 +205,15 @@ class Domain:
             raise DomainError(f"{self.name}: configuration {number} is not running")
         self.machine.remove(configuration.instance)
         configuration.instance, configuration.status = None, "Halted"
+
+    def finish(self, instance: Instance) -> bool:
+        """Halt the configuration that this instance runs; false where it is gone already."""
+        for configuration in list(self.configurations.values()):
+            if configuration.instance is instance and not self.ended:
+                self.console.say(f"configuration {configuration.number} has stopped")
+                self.halt(configuration.number)
+                return True
+        return False
 
     def _configuration(self, number: int) -> Configuration:
         try:

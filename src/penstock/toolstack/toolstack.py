@@ -15,7 +15,7 @@ from penstock.device import DeviceError
 from penstock.isolation import choose
 from penstock.isolation.errors import MachineError
 from penstock.isolation.layout import Event, State
-from penstock.isolation.machine import Machine
+from penstock.isolation.machine import Instance, Machine
 from penstock.toolstack.capper import Capper
 from penstock.toolstack.domain import Domain, DomainState, memory_for
 from penstock.toolstack.domainfile import DomainSpec
@@ -107,6 +107,7 @@ class Toolstack:
             self.domains[number] = domain
         try:
             domain.machine.on_event = lambda _machine, event: self._event(domain, event)
+            domain.machine.on_finished = lambda instance: self._finished(domain, instance)
             self._tell("created", domain)
             domain.connect()
             if text:
@@ -268,6 +269,15 @@ class Toolstack:
             self._tell(f"crashed: {domain.machine.crash_reason}", domain)
             # Not in the thread that hears events: the machine's own end needs it.
             threading.Thread(target=self._after_crash, args=(domain,), daemon=True).start()
+
+    def _finished(self, domain: Domain, instance: Instance) -> None:
+        """A configuration has come to its end. Its threads tell this: somebody else takes it out."""
+        def halt() -> None:
+            with contextlib.suppress(DomainError, MachineError):
+                if domain.finish(instance):
+                    self._tell("configured", domain)
+
+        threading.Thread(target=halt, daemon=True).start()
 
     def _after_crash(self, domain: Domain) -> None:
         action = domain.spec.on_crash
