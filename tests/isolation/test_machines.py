@@ -273,3 +273,19 @@ def test_what_changes_while_a_domain_stands_still_is_seen_afterwards(isolation: 
             end = time.monotonic() + 3
             while instance.read("c.count") == "0":
                 assert time.monotonic() < end
+
+
+@pytest.mark.parametrize("isolation", ISOLATIONS)
+def test_a_machine_that_is_started_paused_stands_still(isolation: str) -> None:
+    template = Template.from_text("i :: InfiniteSource(LENGTH 60) -> c :: Counter -> Discard")
+    with machine_class(isolation)() as machine:
+        machine.pause()
+        machine.start()
+        assert machine.state == State.PARKED
+        instance = machine.install(template)
+        time.sleep(0.05)
+        assert instance.read("c.count") == "0"
+        machine.resume()
+        end = time.monotonic() + 3
+        while instance.read("c.count") == "0":
+            assert time.monotonic() < end

@@ -371,7 +371,12 @@ class Machine:
                 self._started = True
                 # Not IDLE: the thread that is about to run asks nobody.
                 self.context.store(Context.STATE, 4, State.RUNNING)
+                if self._paused:
+                    self.context.store(Context.REQUEST, 8, Request.PAUSE)
+                    self.control.store(Control.STOP, 8, 1)
                 self._run()
+                if self._paused:
+                    self._wait_for_state(State.PARKED, State.CRASHED, State.ENDED)
 
     def kick(self) -> None:
         """Wake the domain, to look again at what there is to do."""
