@@ -268,3 +268,28 @@ def test_nonsense_on_the_wire_hurts_nobody(messages: list[tuple[int, int, bytes]
                 assert ask(channel, 1, b"/\0")[0] == 1
         finally:
             server.close()
+
+
+def test_the_pyxs_library_works_unmodified(server: StoreServer) -> None:
+    pyxs = pytest.importorskip("pyxs")
+    with pyxs.Client(unix_socket_path=str(server.path)) as client:
+        client.write(b"/a/b", b"1")
+        assert (client.read(b"/a/b"), client.list(b"/a"), client.exists(b"/none")) == (b"1", [b"b"], False)
+        client.set_perms(b"/a/b", [b"n0", b"r2"])
+        assert client.get_perms(b"/a/b") == [b"n0", b"r2"]
+        client.transaction()
+        client.write(b"/a/c", b"2")
+        server.store.write("/a/other", "x")
+        assert not client.commit(), "the children of /a have changed meanwhile"
+        client.transaction()
+        client.write(b"/a/c", b"2")
+        assert client.commit() and client.list(b"/a") == [b"b", b"c", b"other"]
+        monitor = client.monitor()
+        monitor.watch(b"/a", b"token")
+        events = monitor.wait()
+        assert next(events) == (b"/a", b"token")
+        server.store.write("/a/d", "3")
+        assert next(events) == (b"/a/d", b"token")
+        client.delete(b"/a")
+        assert not client.exists(b"/a")
+        monitor.close()
