@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import select
 import struct
 import threading
 import time
@@ -18,6 +17,7 @@ from penstock.datapath.clock import ns_per_cycle_32
 from penstock.datapath.memory import Memory
 from penstock.datapath.ports import PORT_BYTES
 from penstock.isolation.errors import MachineError
+from penstock.isolation.events import events
 from penstock.isolation.hostside import HostSide, has_host_side
 from penstock.isolation.layout import MAX_INSTANCES, Context, Control, Entry, Event, Request, State
 from penstock.isolation.loops import CONTEXT_WORD, CONTROL_WORD, HOOK_WORD, loops
@@ -51,42 +51,6 @@ def _helpers() -> tuple[Callable[..., int], Callable[..., int]]:
     exchange = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64)
     claim = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64)
     return exchange(image.address + image.image.entries["exchange"]), claim(image.address + image.image.entries["claim"])
-
-
-class _Events:
-    """One thread of this process that hears what all its machines want."""
-
-    def __init__(self) -> None:
-        self.descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self.machines: dict[int, Machine] = {}
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
-
-    def add(self, machine: Machine) -> None:
-        with self._lock:
-            self.machines[id(machine)] = machine
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="penstock-events", daemon=True)
-                self._thread.start()
-
-    def remove(self, machine: Machine) -> None:
-        with self._lock:
-            self.machines.pop(id(machine), None)
-
-    def _run(self) -> None:
-        poll = select.poll()
-        poll.register(self.descriptor, select.POLLIN)
-        while True:
-            poll.poll()
-            with contextlib.suppress(BlockingIOError):
-                os.read(self.descriptor, 8)
-            for machine in list(self.machines.values()):
-                machine.take_events()
-
-
-@once
-def events() -> _Events:
-    return _Events()
 
 
 @dataclass(eq=False)

@@ -18,10 +18,11 @@ import threading
 import time
 from collections.abc import Iterator
 
+from penstock.isolation.events import events
 from penstock.isolation.layout import Context, Event, Request, State
 from penstock.isolation.lockdown import LockdownError, lock_down, separate
 from penstock.isolation.loops import loops
-from penstock.isolation.machine import Machine, events, host_loops
+from penstock.isolation.machine import Machine, host_loops
 from penstock.runtime.once import once
 from penstock.runtime.threads import futex_wake
 
