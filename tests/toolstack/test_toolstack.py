@@ -416,3 +416,26 @@ def test_scripts_and_files_work_beside_a_domain(toolstack: Toolstack, isolation:
     toolstack.start("a", f"FromDump({out}, STOP true) -> c :: Counter -> ToDump({tmp_path / 'again'})", number=1)
     eventually(lambda: domain.configurations[1].status == "Halted")
     assert (tmp_path / "again").stat().st_size == 24 + 100 * 76
+
+
+def test_a_weaker_isolation_is_said(toolstack: Toolstack, monkeypatch: pytest.MonkeyPatch) -> None:
+    why = "/dev/kvm: Permission denied (add this user to the group kvm)"
+    monkeypatch.setattr("penstock.toolstack.domain.choose", lambda: ("process", why))
+    domain = toolstack.create(spec("a"))
+    assert domain.isolation == "process"
+    assert domain.remarks[0] == f"a locked-down process, not a virtual machine: {why}"
+    assert f"[{domain.remarks[0]}]" in [line for _, _, line in domain.console.lines()]
+
+
+def test_a_snapshot_needs_no_page_map(toolstack: Toolstack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    domain = toolstack.create(spec("nat", vifs=2, memory=24, isolation="inline"))
+    toolstack.start("nat", NAT)
+    before = translated(domain, flows(20))
+
+    def refuse(*_args: object, **_options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("penstock.isolation.template.open", refuse, raising=False)
+    toolstack.snapshot("nat", tmp_path / "s")
+    toolstack.destroy("nat")
+    assert translated(toolstack.restore(tmp_path / "s"), flows(20)) == before

@@ -28,6 +28,8 @@ def _create(client: Client, o: _Options, phases: _Phases) -> None:
     phases.mark("Created domain")
     if made["ignored"]:
         print(f"{path}: not used here: {', '.join(made['ignored'])}", file=sys.stderr)
+    for remark in made["remarks"]:
+        print(f"{made['name']}: {remark}", file=sys.stderr)
     if not o.quiet:
         print(f"{made['name']}: domain {made['id']} is {made['state']} ({made['isolation']})")
 

@@ -110,9 +110,13 @@ def pages_of(memory: Memory, without: Sequence[tuple[int, int]] = ()) -> list[tu
 def present_runs(memory: Memory) -> Iterator[tuple[int, int]]:
     """Runs (start, end) of private memory that was ever touched. The rest is not read: it would become memory."""
     start = memory.address // _PAGE
-    with open("/proc/self/pagemap", "rb", buffering=0) as pagemap:
-        pagemap.seek(start * 8)
-        present = pagemap.read(memory.size // _PAGE * 8)[7::8].translate(_PRESENT)
+    try:
+        with open("/proc/self/pagemap", "rb", buffering=0) as pagemap:
+            pagemap.seek(start * 8)
+            present = pagemap.read(memory.size // _PAGE * 8)[7::8].translate(_PRESENT)
+    except PermissionError:
+        # A process that changed its user, for instance: then all of it is looked at.
+        return iter([(0, memory.size)])
     return ((m.start() * _PAGE, m.end() * _PAGE) for m in re.finditer(b"\1+", present))
 
 

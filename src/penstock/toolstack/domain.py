@@ -69,7 +69,10 @@ class Domain:
         self.created_s = time.time()
         self.console = Console()
         self.configurations: dict[int, Configuration] = {}
-        self.isolation = spec.isolation or choose()[0]
+        chosen, why = choose()
+        self.isolation = spec.isolation or chosen
+        #: what a person should know about how the domain is kept apart
+        self.remarks = [] if spec.isolation or not why else [f"a locked-down process, not a virtual machine: {why}"]
         self.spec = spec.changed(vif=tuple(_with_mac(v, self.uuid, i) for i, v in enumerate(spec.vif)))
         self.machine = machine or machine_class(self.isolation)(data_bytes=memory_for(spec), name=spec.name)
         self.machine.name = spec.name
@@ -106,6 +109,10 @@ class Domain:
             self.machine.pause()
         self.machine.start()
         self._started = True
+        if missing := getattr(self.machine, "missing", []):
+            self.remarks.append(f"not applied to its process: {', '.join(missing)}")
+        for remark in self.remarks:
+            self.console.say(remark)
         self._apply_share()
 
     def _apply_share(self) -> None:

@@ -58,7 +58,7 @@ class Service:
     def do_create(self, path: str = "", spec: dict[str, Any] | None = None, paused: bool = False) -> dict[str, Any]:
         described = from_values(spec, "domain") if spec is not None else load(path)
         domain = self.toolstack.create(described, paused=paused)
-        return {**self._info(domain), "ignored": list(described.ignored)}
+        return {**self._info(domain), "ignored": list(described.ignored), "remarks": domain.remarks}
 
     def do_start(self, name: str, path: str = "", text: str | None = None, number: int | None = None) -> int:
         if text is None:
