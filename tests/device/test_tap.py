@@ -41,7 +41,7 @@ with Toolstack() as toolstack:
     port = domain.ports[0]
     port._words[(4096 + 4096 + 256 * 2048) // 4 + 16] += 100000
     port._words[16] = 0
-    from penstock.runtime.threads import futex_wake
+    from penstock.datapath.futex import futex_wake
     futex_wake(port.address + 64)
     end = time.monotonic() + 5
     while not domain.taps[0].is_broken:

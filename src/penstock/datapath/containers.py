@@ -218,12 +218,7 @@ class Table(Stateful):
 
     def items(self) -> Iterator[tuple[tuple[int, ...], StructView]]:
         """(key, value) of every entry, in the order of memory."""
-        raw = self.slots.view()
-        stride = self.slots.stride
-        for index in range(self.places):
-            if int.from_bytes(raw[index * stride : index * stride + 4], "little") >= _FIRST_TAG:
-                view = self.slots[index]
-                yield tuple(getattr(view, f) for f in self.fields), view.value
+        return (entry for i in self.indices() if (entry := self.look(i)) is not None)
 
     def _python_hash(self, key: tuple[int, ...], seed: int) -> int:
         """What :meth:`hash` gives."""

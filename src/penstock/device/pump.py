@@ -9,9 +9,9 @@
 from __future__ import annotations
 
 import enum
-from pathlib import Path
 from typing import Any
 
+from penstock.datapath import ports
 from penstock.datapath.ports import (
     BUFFER_BYTES,
     DOMAIN_WAITING,
@@ -52,7 +52,7 @@ class PumpContext(enum.IntEnum):
 
 @once
 def pumps() -> Image:
-    return assemble("pumps", {"inward": (1, _inward), "outward": (1, _outward)}, [Path(__file__)])
+    return assemble("pumps", {"inward": (1, _inward), "outward": (1, _outward)}, [__file__, ports.__file__])
 
 
 def _add(c: Code, context: Any, offset: int, amount: Any) -> None:

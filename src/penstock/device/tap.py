@@ -10,13 +10,14 @@ import os
 import socket
 import struct
 
+from penstock.datapath.futex import futex_wake
 from penstock.datapath.memory import Memory
 from penstock.datapath.ports import PEER_WAITING
 from penstock.device.pump import CONTEXT_BYTES, PumpContext, pumps
 from penstock.ring import SharedPort
 from penstock.runtime.image import LoadedImage
 from penstock.runtime.once import once
-from penstock.runtime.threads import futex_wake, join_thread, start_thread
+from penstock.runtime.threads import join_thread, start_thread
 
 __all__ = ["DeviceError", "TapPort"]
 
@@ -94,22 +95,22 @@ class TapPort:
             (flags,) = struct.unpack_from("H", request, 16)
             fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sH22x", self.name.encode(), flags | _IFF_UP))
 
-    def _sum(self, offset: PumpContext) -> tuple[int, int]:
+    def _both(self, offset: PumpContext) -> tuple[int, int]:
         return self._contexts[0].load(offset, 8), self._contexts[1].load(offset, 8)
 
     @property
     def counts(self) -> tuple[int, int]:
         """Frames moved to the domain, and from it."""
-        return self._sum(PumpContext.COUNT)
+        return self._both(PumpContext.COUNT)
 
     @property
     def drops(self) -> tuple[int, int]:
-        return self._sum(PumpContext.DROPS)
+        return self._both(PumpContext.DROPS)
 
     @property
     def is_broken(self) -> bool:
         """The domain broke the rules of its ring; nothing is moved any more."""
-        return any(self._sum(PumpContext.BROKEN))
+        return any(self._both(PumpContext.BROKEN))
 
     def close(self) -> None:
         """End the threads; the interface goes."""

@@ -30,7 +30,7 @@ _GET_REGS, _SET_REGS, _GET_SREGS, _SET_SREGS, _SET_XCRS = 0x8090AE81, 0x4090AE82
 _SET_DEVICE_ATTR = 0x4018AEE1
 _TSC_GROUP, _TSC_OFFSET = 0, 0
 _IMMEDIATE_EXIT_OFFSET = 1
-_EXIT_SHUTDOWN, _EXIT_FAIL_ENTRY, _EXIT_INTERNAL_ERROR = 8, 9, 17
+_EXIT_SHUTDOWN = 8
 
 _PRESENT, _WRITE, _USER, _ACCESSED_DIRTY, _LARGE, _NX = 1, 2, 4, 0x60, 0x80, 1 << 63
 _CR0 = 0x80050033  # PG, AM, WP, NE, ET, MP, PE
@@ -137,9 +137,8 @@ class KvmMachine(Machine):
         region = self.region
         self._vm = _ioctl(_kvm(), _CREATE_VM, None, "a virtual machine")
         region.put(0, _page_tables(region.size // WINDOW))
-        serve = loops()
-        region.put(CODE, serve.code)
-        region._free["code"] = [(CODE + _pages(len(serve.code)), WINDOW - _pages(len(serve.code)))]
+        if self._place_code(loops().code) != CODE:
+            raise AssertionError("the loops are the first code of a region")
         memory = ctypes.create_string_buffer(struct.pack("<IIQQQ", 0, 0, 0, region.size, region.address))
         _ioctl(self._vm, _SET_USER_MEMORY_REGION, memory, "the memory of a virtual machine")
         self._vcpu = _ioctl(self._vm, _CREATE_VCPU, None, "a virtual CPU")
@@ -235,7 +234,3 @@ class KvmMachine(Machine):
             _libc.munmap(ctypes.c_void_p(self._run_page), ctypes.c_size_t(_shared_page_bytes()))
             self._run_page = 0
         super()._release()
-
-
-def _pages(size: int) -> int:
-    return (size + mmap.PAGESIZE - 1) // mmap.PAGESIZE * mmap.PAGESIZE

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import enum
 
+from penstock.datapath import sched
+
 __all__ = ["CONTEXT_BYTES", "CONTROL_BYTES", "MAX_INSTANCES", "Context", "Control", "Entry", "Event", "Request", "State", "Want"]
 
 MAX_INSTANCES = 64
@@ -18,10 +20,10 @@ CONTEXT_BYTES = 4096
 class Want(enum.IntFlag):
     """What a turn of the domain asks for; the first four are those of the driver."""
 
-    BUSY = 1
-    WAKE = 2
-    HOST = 4
-    STOPPED = 8
+    BUSY = sched.BUSY
+    WAKE = sched.WAKE
+    HOST = sched.HOST
+    STOPPED = sched.STOPPED
     UPCALL = 16
 
 
@@ -74,7 +76,6 @@ class Entry(enum.IntEnum):
     MEMORY = 8
     CLOCK_OFFSET = 16
     EXPIRY_OFFSET = 24
-    RESULT = 32
     SIZE = 64
 
 

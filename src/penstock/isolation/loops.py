@@ -20,9 +20,11 @@ Made with llvmlite and kept in the image cache, as the routers are. Its function
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
+from penstock.datapath import ports, sched
+from penstock.datapath.ports import DOMAIN_WAITING, PEER_WAITING
+from penstock.isolation import layout
 from penstock.isolation.layout import MAX_INSTANCES, Context, Control, Entry, Event, Request, State, Want
 from penstock.runtime.image import Image
 from penstock.runtime.machinecode import Code, assemble
@@ -47,8 +49,7 @@ _EXIT_REASON_OFFSET = 8
 @once
 def loops() -> Image:
     """The functions, from the image cache where it has them."""
-    sources = [Path(__file__), Path(__file__).with_name("layout.py")]
-    return assemble("loops", _FUNCTIONS, sources)
+    return assemble("loops", _FUNCTIONS, [__file__, layout.__file__, ports.__file__, sched.__file__])
 
 
 def _doorbell(c: Code) -> None:
@@ -81,7 +82,6 @@ def _serve(c: Code) -> None:
                 for k in (0, 8, 16):
                     c.store(clock, k, c.load(control, Control.TIME + k))
                 result = c.call_at(turn, memory, c.load(control, Control.LIMIT))
-                c.store(entry, Entry.RESULT, result)
                 c.set(wants, c.b.or_(c.get(wants), result))
                 expiry = c.load(memory, c.load(entry, Entry.EXPIRY_OFFSET))
                 with c.when(c.test("<", expiry, c.get(deadline))):
@@ -106,9 +106,9 @@ def _attend(c: Code) -> None:
     c.store(context, Context.BEATS, c.b.add(c.load(context, Context.BEATS), c.const(1)))
     with c.each(n_ports) as i:
         port = c.load(c.b.add(context, c.b.mul(i, c.const(8))), Context.PORTS)
-        with c.when(c.test("!=", c.load(port, 64, 32), 0)):
-            c.store(port, 64, 0, 32)
-            c.futex_wake(c.b.add(port, c.const(64)))
+        with c.when(c.test("!=", c.load(port, 4 * PEER_WAITING, 32), 0)):
+            c.store(port, 4 * PEER_WAITING, 0, 32)
+            c.futex_wake(c.b.add(port, c.const(4 * PEER_WAITING)))
     _tell_host(c, context, control, wants)
     with c.forever() as (again, _):
         request = c.load(context, Context.REQUEST)
@@ -171,7 +171,7 @@ def _sleep(c: Code, context: Any, control: Any, n_ports: Any) -> None:
     c.syscall(_FUTEX_WAITV, waits, c.b.add(n_ports, c.const(1)), 0, timeout, 0)
     c.clear(context, Context.KICK)
     with c.each(n_ports) as i:
-        c.store(c.load(c.b.add(context, c.b.mul(i, c.const(8))), Context.PORTS), 0, 0, 32)
+        c.store(c.load(c.b.add(context, c.b.mul(i, c.const(8))), Context.PORTS), 4 * DOMAIN_WAITING, 0, 32)
 
 
 def _refresh_time(c: Code, context: Any, control: Any) -> None:

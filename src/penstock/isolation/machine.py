@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from penstock.datapath.clock import ns_per_cycle_32
+from penstock.datapath.futex import futex_wait, futex_wake
 from penstock.datapath.memory import Memory
-from penstock.datapath.ports import PORT_BYTES
 from penstock.isolation.errors import MachineError
 from penstock.isolation.events import events
 from penstock.isolation.hostside import HostSide, has_host_side
@@ -28,7 +28,7 @@ from penstock.runtime.hotswap import take_state
 from penstock.runtime.image import Image, LoadedImage
 from penstock.runtime.once import once
 from penstock.runtime.router import Router
-from penstock.runtime.threads import futex_wait, futex_wake, join_thread, start_thread
+from penstock.runtime.threads import join_thread, start_thread
 
 __all__ = ["Instance", "Machine", "MachineError"]
 
@@ -74,6 +74,13 @@ class Instance:
                     self._router = self.template.router(self.memory)
         return self._router
 
+    def close(self) -> None:
+        """End what was done for it in Python. Its memory stays as it is."""
+        if self.host_side is not None:
+            self.host_side.close()
+        if self._router is not None:
+            self._router.close()
+
     def read(self, handler: str, parameter: str = "") -> str:
         """A handler's value, read from memory while the domain runs."""
         return self.router.handlers.read(handler, parameter)
@@ -116,6 +123,7 @@ class Machine:
         self._started = False
         self._closed = False
         self._thread = 0
+        self._loaded: list[LoadedImage] = []
         self.region = Region(data_bytes, shared=self.isolation == "process")
         self.context, self.control = self.region.context, self.region.control
         exchange, claim = _helpers()
@@ -138,7 +146,8 @@ class Machine:
 
     def _place_code(self, code: bytes) -> int:
         """Make code executable for the isolated side; gives its offset in the region, or an address below 0 as ~address."""
-        self._loaded = [*getattr(self, "_loaded", []), loaded := LoadedImage(Image(code, {}))]
+        loaded = LoadedImage(Image(code, {}))
+        self._loaded.append(loaded)
         return ~loaded.address
 
     def _hooks(self) -> tuple[int, int, int]:
@@ -182,18 +191,12 @@ class Machine:
                 number = next((n for n in range(MAX_INSTANCES) if n not in self.instances), MAX_INSTANCES)
             if number >= MAX_INSTANCES or number in self.instances:
                 raise MachineError(f"{self.name}: configuration {number} is in use (a domain holds {MAX_INSTANCES})")
-            needed = [(name, at, (ports or {}).get(name)) for name, at in template.ports.items()]
-            for name, _, port in needed:
-                if port is None:
-                    raise MachineError(f"{self.name}: interface '{name}' is not there")
-                if port in self.ports:
-                    raise MachineError(f"{self.name}: interface '{name}' is in use by another configuration of this domain")
+            needed = self._needed_ports(template, ports or {})
             data_at = self.region.allocate("data", template.size_bytes)
             memory = self.region.memory(data_at, template.size_bytes)
             template.fill(memory, seed=seed, content=content)
             with self._standing_still():
                 for _, at, port in needed:
-                    assert port is not None
                     port.map_into(memory, at, keep=content is not None)
                     self.ports.append(port)
                 code_at = self._place_code(template.image.code)
@@ -206,6 +209,19 @@ class Machine:
                     self._set_waits()
             self._begin_host_side(instance)
             return instance
+
+    def _needed_ports(self, template: Template, ports: Mapping[str, SharedPort], *, instead_of: Instance | None = None
+                      ) -> list[tuple[str, int, SharedPort]]:
+        """(interface, its place in an instance, port); MachineError where one is not there, or another instance has it."""
+        needed: list[tuple[str, int, SharedPort]] = []
+        for name, at in template.ports.items():
+            port = ports.get(name)
+            if port is None:
+                raise MachineError(f"{self.name}: interface '{name}' is not there")
+            if port in self.ports and (instead_of is None or port.mapped_by is not instead_of.memory):
+                raise MachineError(f"{self.name}: interface '{name}' is in use by another configuration of this domain")
+            needed.append((name, at, port))
+        return needed
 
     def _begin_host_side(self, instance: Instance) -> None:
         if instance.template.needs_host and has_host_side(instance.router):
@@ -245,8 +261,8 @@ class Machine:
 
     def content(self, instance: Instance) -> list[tuple[int, bytes]]:
         """An instance's memory without its ports; the domain must stand still."""
-        without = [(at, PORT_BYTES) for at in instance.template.ports.values()]
-        return self.region.pages(instance.data_at, instance.template.size_bytes, without)
+        template = instance.template
+        return self.region.pages(instance.data_at, template.size_bytes, template.port_places)
 
     def swap(self, instance: Instance, template: Template, ports: Mapping[str, SharedPort]) -> Instance:
         """Put another configuration in an instance's place. Elements of the same name keep their state, rings what they hold.
@@ -254,18 +270,12 @@ class Machine:
         Everything that takes time is done before and after the domain stands still.
         """
         with self.lock:
+            needed = self._needed_ports(template, ports, instead_of=instance)
             data_at = self.region.allocate("data", template.size_bytes)
             memory = self.region.memory(data_at, template.size_bytes)
             template.fill(memory)
             new = Instance(instance.number, template, self, 0, data_at, memory)
             before, after = instance.router, new.router
-            try:
-                needed = [(name, at, ports[name]) for name, at in template.ports.items()]
-                if any(p in self.ports and p.mapped_by is not instance.memory for _, _, p in needed):
-                    raise MachineError(f"{self.name}: an interface is in use by another configuration of this domain")
-            except KeyError as error:
-                self.region.release("data", data_at, template.size_bytes)
-                raise MachineError(f"{self.name}: interface '{error.args[0]}' is not there") from None
             new.code_at = self._place_code(template.image.code)
             with self._standing_still():
                 take_state(after, before)
@@ -279,18 +289,19 @@ class Machine:
                         self.ports.append(port)
                 self._enter(new)
                 self.instances[new.number] = new
-                gone = [p for p in self.ports if p.mapped_by is instance.memory]
-                self.ports = [p for p in self.ports if p not in gone]
-                self._set_waits()
-            for port in gone:
-                port.unmapped()
+                self._let_go(instance)
             after.console = before.console
-            if instance.host_side is not None:
-                instance.host_side.close()
-            before.close()
+            instance.close()
             self._begin_host_side(new)
             self._give_up(instance)
             return new
+
+    def _let_go(self, instance: Instance) -> None:
+        """Ports that are mapped into this instance's memory are the machine's no more."""
+        for port in [p for p in self.ports if p.mapped_by is instance.memory]:
+            self.ports.remove(port)
+            port.unmapped()
+        self._set_waits()
 
     def _give_up(self, instance: Instance) -> None:
         self.region.release("data", instance.data_at, instance.template.size_bytes)
@@ -302,15 +313,8 @@ class Machine:
         with self.lock, self._standing_still():
             self.control.store(Control.ENTRIES + Entry.SIZE * instance.number, 8, 0)
             del self.instances[instance.number]
-            if instance.host_side is not None:
-                instance.host_side.close()
-            if instance._router is not None:
-                instance._router.close()
-            gone = [p for p in self.ports if p.mapped_by is instance.memory]
-            self.ports = [p for p in self.ports if p not in gone]
-            for port in gone:
-                port.unmapped()
-            self._set_waits()
+            instance.close()
+            self._let_go(instance)
             self._give_up(instance)
 
     def _set_waits(self) -> None:
@@ -336,8 +340,7 @@ class Machine:
                 # Not IDLE: the thread that is about to run asks nobody.
                 self.context.store(Context.STATE, 4, State.RUNNING)
                 if self._paused:
-                    self.context.store(Context.REQUEST, 8, Request.PAUSE)
-                    self.control.store(Control.STOP, 8, 1)
+                    self._ask(Request.PAUSE)
                 self._run()
                 if self._paused:
                     self._wait_for_state(State.PARKED, State.CRASHED, State.ENDED)
@@ -383,10 +386,13 @@ class Machine:
     def is_paused(self) -> bool:
         return self._paused
 
+    def _ask(self, request: Request) -> None:
+        """What the loop is to do when it looks next; packet code comes back for anything but running on."""
+        self.context.store(Context.REQUEST, 8, request)
+        self.control.store(Control.STOP, 8, request != Request.RUN)
+
     def _park(self) -> None:
-        context = self.context
-        context.store(Context.REQUEST, 8, Request.PAUSE)
-        self.control.store(Control.STOP, 8, 1)
+        self._ask(Request.PAUSE)
         self.kick()
         self._wait_for_state(State.PARKED, State.CRASHED, State.ENDED)
 
@@ -398,8 +404,7 @@ class Machine:
             futex_wait(self.context.address + Context.STATE, state)
 
     def _unpark(self) -> None:
-        self.context.store(Context.REQUEST, 8, Request.RUN)
-        self.control.store(Control.STOP, 8, 0)
+        self._ask(Request.RUN)
         self.kick()
 
     @contextlib.contextmanager
@@ -494,8 +499,7 @@ class Machine:
         self._closed = True
         events().remove(self)
         if self._started:
-            self.context.store(Context.REQUEST, 8, Request.END)
-            self.control.store(Control.STOP, 8, 1)
+            self._ask(Request.END)
             self.kick()
             self.context.store(Context.ACK, 4, 1)
             futex_wake(self.context.address + Context.ACK)
@@ -506,16 +510,13 @@ class Machine:
                 self._interrupt()
             self._stopped()
         for instance in self.instances.values():
-            if instance.host_side is not None:
-                instance.host_side.close()
-            if instance._router is not None:
-                instance._router.close()
+            instance.close()
         for port in self.ports:
             port.unmapped()
         self._release()
 
     def _release(self) -> None:
-        for loaded in getattr(self, "_loaded", []):
+        for loaded in self._loaded:
             loaded.close()
         self.region.close()
 

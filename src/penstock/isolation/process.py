@@ -18,13 +18,13 @@ import threading
 import time
 from collections.abc import Iterator
 
+from penstock.datapath.futex import futex_wake
 from penstock.isolation.events import events
 from penstock.isolation.layout import Context, Event, Request, State
 from penstock.isolation.lockdown import LockdownError, lock_down, separate
 from penstock.isolation.loops import loops
 from penstock.isolation.machine import Machine, host_loops
 from penstock.runtime.once import once
-from penstock.runtime.threads import futex_wake
 
 __all__ = ["ProcessMachine"]
 
@@ -109,14 +109,12 @@ class ProcessMachine(Machine):
                 yield
             finally:
                 if running:
-                    self.context.store(Context.REQUEST, 8, Request.PAUSE if self._paused else Request.RUN)
-                    self.control.store(0, 8, 1 if self._paused else 0)
+                    self._ask(Request.PAUSE if self._paused else Request.RUN)
                     self._run()
 
     def _end_child(self) -> None:
         child, self._child = self._child, 0
-        self.context.store(Context.REQUEST, 8, Request.END)
-        self.control.store(0, 8, 1)
+        self._ask(Request.END)
         self.kick()
         self._wait_for_state(State.ENDED, State.CRASHED)
         with contextlib.suppress(ProcessLookupError):

@@ -37,6 +37,10 @@ MAP_FIXED, MAP_NORESERVE = 0x10, 0x4000
 _CHUNK_BYTES = 16 << 30
 
 
+def _whole_pages(size: int) -> int:
+    return (size + _PAGE - 1) // _PAGE * _PAGE
+
+
 class _Arena:
     """Places for private regions in a few large mappings, reused by size.
 
@@ -92,7 +96,7 @@ class Region:
 
     def allocate(self, kind: str, size: int) -> int:
         """The offset of ``size`` bytes of code or data, in whole pages. Raises OutOfMemory."""
-        size = (size + _PAGE - 1) // _PAGE * _PAGE
+        size = _whole_pages(size)
         places = self._free[kind]
         for i, (offset, room) in enumerate(places):
             if room >= size:
@@ -102,7 +106,7 @@ class Region:
 
     def release(self, kind: str, offset: int, size: int) -> None:
         """Give it back: zero, and without what was mapped there."""
-        size = (size + _PAGE - 1) // _PAGE * _PAGE
+        size = _whole_pages(size)
         self._map_anew(offset, size)
         places = sorted([*self._free[kind], (offset, size)])
         merged: list[tuple[int, int]] = []

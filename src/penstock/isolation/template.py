@@ -14,11 +14,13 @@ from typing import Any
 
 from penstock.datapath.containers import Table
 from penstock.datapath.memory import Memory, Stateful
+from penstock.datapath.ports import PORT_BYTES
 from penstock.elements.element import Element
+from penstock.isolation.hostside import has_host_side
 from penstock.runtime.image import Image, ImageCache
 from penstock.runtime.router import Router
 
-__all__ = ["Pages", "Template", "cut", "pages_of", "present_runs"]
+__all__ = ["Pages", "Template", "cut", "outside", "present_runs"]
 
 _PAGE = mmap.PAGESIZE
 _SOMETHING = re.compile(rb"[^\0]")
@@ -53,6 +55,11 @@ class Template:
     file: str = "config"
     library_path: tuple[Path, ...] = ()
 
+    @property
+    def port_places(self) -> list[tuple[int, int]]:
+        """Where (start, end) in an instance's memory its ports are: shared with their peers, not the instance's own."""
+        return sorted((at, at + PORT_BYTES) for at in self.ports.values())
+
     @classmethod
     def from_text(cls, text: str, *, interfaces: Sequence[str] = (), file: str = "config",
                   library_path: tuple[Path, ...] = (), cache: ImageCache | None = None) -> Template:
@@ -68,8 +75,9 @@ class Template:
         assert router.memory is not None and router.interfaces is not None
         router.source_text = text
         offsets, driver = router.clock._offsets, router.driver._offsets
+        pages = cut(router.memory.view, present_runs(router.memory))
         return cls(
-            text, tuple(router.interfaces), router.build(), router.root, router.memory.size, tuple(pages_of(router.memory)),
+            text, tuple(router.interfaces), router.build(), router.root, router.memory.size, tuple(pages),
             tuple(_seeds(router)), offsets["base_ns"], driver["next_expiry"], driver["upcall"],
             {name: port.words.offset for name, port in router.ports.items()}, _needs_host(router), _digest(router), file, library_path,
         )
@@ -99,14 +107,6 @@ def _router(text: str, interfaces: Sequence[str], file: str, library_path: tuple
     return Router.from_text(text, interfaces=tuple(interfaces), file=file, library_path=library_path, cache=cache)
 
 
-def pages_of(memory: Memory, without: Sequence[tuple[int, int]] = ()) -> list[tuple[int, bytes]]:
-    """Runs of pages of private memory that may not be zero.
-
-    ``without`` are parts (offset, size), in order, to leave out.
-    """
-    return cut(memory.view, present_runs(memory), without)
-
-
 def present_runs(memory: Memory) -> Iterator[tuple[int, int]]:
     """Runs (start, end) of private memory that was ever touched. The rest is not read: it would become memory."""
     start = memory.address // _PAGE
@@ -121,17 +121,19 @@ def present_runs(memory: Memory) -> Iterator[tuple[int, int]]:
 
 
 def cut(view: memoryview, runs: Iterable[tuple[int, int]], without: Sequence[tuple[int, int]] = ()) -> list[tuple[int, bytes]]:
-    """The bytes of runs (start, end), except for the parts (offset, size) to leave out and what is all zero."""
-    found: list[tuple[int, bytes]] = []
-    for start, end in runs:
-        for out, size in (*without, (end, 0)):
-            stop = min(max(out, start), end)
-            if start < stop:
-                part = bytes(view[start:stop])
-                if _SOMETHING.search(part):
-                    found.append((start, part))
-            start = max(start, min(out + size, end))
-    return found
+    """The bytes of runs (start, end), except for the parts (start, end), in order, to leave out and what is all zero."""
+    parts = ((a, bytes(view[a:b])) for start, end in runs for a, b in outside(start, end, without))
+    return [(at, part) for at, part in parts if _SOMETHING.search(part)]
+
+
+def outside(start: int, end: int, holes: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """What is left of a run without the holes (start, end), which are in order."""
+    for a, b in holes:
+        if start < min(a, end):
+            yield start, min(a, end)
+        start = max(start, min(b, end))
+    if start < end:
+        yield start, end
 
 
 def _digest(router: Router) -> str:
@@ -155,8 +157,5 @@ def _seeds(router: Router) -> list[int]:
 
 
 def _needs_host(router: Router) -> bool:
-    calls = router.calls
-    if calls.readers or calls.feeders or calls.after_run or calls.stop_managers or calls.next_ns < 1 << 63:
-        return True
     plain: Any = Element.host_packet
-    return any(type(e).host_packet is not plain for e in router.elements)
+    return has_host_side(router) or any(type(e).host_packet is not plain for e in router.elements)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from penstock.datapath.futex import futex_wait, futex_wake
 from penstock.datapath.ports import (
     BUFFER_BYTES,
     DOMAIN_WAITING,
@@ -32,9 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PortError", "SharedPort", "data_runs"]
 
-_FUTEX, _FUTEX_WAIT, _FUTEX_WAKE = 202, 0, 1
 _libc = ctypes.CDLL(None, use_errno=True)
-_libc.syscall.restype = ctypes.c_long
 _WRAP = 1 << 32
 _ARENA_BYTES = 16 << 30
 _MAP_NORESERVE = 0x4000
@@ -104,6 +103,11 @@ def data_runs(descriptor: int, offset: int, size: int) -> Iterator[tuple[int, in
         at = max(stop, at + mmap.PAGESIZE)
 
 
+def _buffer(ring: int, index: int) -> int:
+    """Where the buffer of a slot starts, in bytes from the start of the port."""
+    return 4 * ring + RING_HEADER_BYTES + index % SLOTS * BUFFER_BYTES
+
+
 class SharedPort:
     """One interface of a domain, from outside: send frames to the domain, receive those it sent.
 
@@ -129,7 +133,7 @@ class SharedPort:
             for base in (RX, TX):
                 for word in (HEAD, TAIL, STARVED):
                     self._words[base + word] = 0
-        self.tail, self.head = self._words[RX + TAIL], self._words[TX + HEAD]
+        self.resume()
         memory.map_at(offset, PORT_BYTES, self.descriptor, at=self.offset)
         self.mapped_by, self.domain_address = memory, memory.address + offset
 
@@ -144,9 +148,7 @@ class SharedPort:
             found.append((start, bytes(self._bytes[start : start + RING_HEADER_BYTES])))
             head, waiting = self._words[base + HEAD], (self._words[base + TAIL] - self._words[base + HEAD]) % _WRAP
             for i in range(waiting if waiting <= SLOTS else 0):
-                slot = (head + i) % SLOTS
-                at = start + RING_HEADER_BYTES + slot * BUFFER_BYTES
-                found.append((at, bytes(self._bytes[at : at + min(self._words[base + LENGTHS + slot], BUFFER_BYTES)])))
+                found.append((_buffer(base, head + i), self._frame(base, head + i)))
         return found
 
     def restore(self, content: Sequence[tuple[int, bytes | memoryview]]) -> None:
@@ -158,13 +160,16 @@ class SharedPort:
         """Go on where the rings say that their peer was."""
         self.tail, self.head = self._words[RX + TAIL], self._words[TX + HEAD]
 
+    def _frame(self, ring: int, index: int) -> bytes:
+        """What a slot holds, whatever its length says."""
+        at = _buffer(ring, index)
+        return bytes(self._bytes[at : at + min(self._words[ring + LENGTHS + index % SLOTS], BUFFER_BYTES)])
+
     def frames_behind(self, tail: int) -> list[bytes]:
         """Frames for the domain that were put behind that index."""
         found: list[bytes] = []
         while tail != self._words[RX + TAIL] and len(found) < SLOTS:
-            slot = tail % SLOTS
-            at = RX * 4 + RING_HEADER_BYTES + slot * BUFFER_BYTES
-            found.append(bytes(self._bytes[at : at + min(self._words[RX + LENGTHS + slot], BUFFER_BYTES)]))
+            found.append(self._frame(RX, tail))
             tail = (tail + 1) % _WRAP
         return found
 
@@ -191,10 +196,9 @@ class SharedPort:
         if used == SLOTS:
             words[RX + STARVED] = 1
             return False
-        slot = self.tail % SLOTS
-        at = RX * 4 + RING_HEADER_BYTES + slot * BUFFER_BYTES
+        at = _buffer(RX, self.tail)
         self._bytes[at : at + len(frame)] = frame
-        words[RX + LENGTHS + slot] = len(frame)
+        words[RX + LENGTHS + self.tail % SLOTS] = len(frame)
         self.tail = (self.tail + 1) % _WRAP
         return True
 
@@ -209,7 +213,7 @@ class SharedPort:
 
     def wake_domain(self) -> None:
         self._words[DOMAIN_WAITING] = 0
-        _libc.syscall(_FUTEX, ctypes.c_void_p(self.address + 4 * DOMAIN_WAITING), _FUTEX_WAKE, 1, None, None, 0)
+        futex_wake(self.address + 4 * DOMAIN_WAITING)
 
     def clear_peer_waiting(self) -> None:
         """For whoever wakes a peer that is to look at something else."""
@@ -231,19 +235,17 @@ class SharedPort:
             if frame is not None or left <= 0:
                 words[PEER_WAITING] = 0
                 return frame
-            timeout = (ctypes.c_long * 2)(int(left), int(left % 1 * 1e9))
-            _libc.syscall(_FUTEX, ctypes.c_void_p(self.address + 4 * PEER_WAITING), _FUTEX_WAIT, 1, timeout, None, 0)
+            futex_wait(self.address + 4 * PEER_WAITING, 1, timeout_s=left)
 
     def _get(self) -> bytes | None:
         words = self._words
         ready = (words[TX + TAIL] - self.head) % _WRAP
         if ready == 0:
             return None
-        slot = self.head % SLOTS
-        length = words[TX + LENGTHS + slot]
+        length = words[TX + LENGTHS + self.head % SLOTS]
         if ready > SLOTS or length > BUFFER_BYTES:
             raise PortError(f"{self.name}: the domain's write index or a length makes no sense")
-        at = TX * 4 + RING_HEADER_BYTES + slot * BUFFER_BYTES
+        at = _buffer(TX, self.head)
         frame = bytes(self._bytes[at : at + length])
         self.head = (self.head + 1) % _WRAP
         words[TX + HEAD] = self.head

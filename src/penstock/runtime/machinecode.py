@@ -12,19 +12,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from penstock.datapath.futex import FUTEX, WAIT, WAKE, WAKE_ALL
 from penstock.runtime.image import Image, ImageCache
 
 __all__ = ["Code", "assemble"]
 
-_FUTEX, _FUTEX_WAIT, _FUTEX_WAKE = 202, 0, 1
 
+def assemble(name: str, functions: Mapping[str, tuple[int, Callable[[Code], None]]], sources: Sequence[str]) -> Image:
+    """The functions (how many arguments, what writes them), from the image cache where it has those of these files.
 
-def assemble(name: str, functions: Mapping[str, tuple[int, Callable[[Code], None]]], sources: Sequence[Path]) -> Image:
-    """The functions (how many arguments, what writes them), from the image cache where it has those of these sources."""
+    ``sources`` are all files that say what is written: the code, and the layouts of what it touches.
+    """
     cache = ImageCache()
     digest = hashlib.sha256(name.encode())
-    for path in (*sources, Path(__file__)):
-        digest.update(path.read_bytes())
+    for source in (*sources, __file__):
+        digest.update(Path(source).read_bytes())
     key = digest.hexdigest()
     image = cache.load(key)
     if image is None or set(image.entries) != set(functions):
@@ -158,10 +160,10 @@ class Code:
         return self.b.ptrtoint(variable, self.i64)
 
     def futex_wait(self, base: Any, offset: int, expected: int) -> None:
-        self.syscall(_FUTEX, self.b.add(base, self.num(offset)), _FUTEX_WAIT, expected, 0)
+        self.syscall(FUTEX, self.b.add(base, self.num(offset)), WAIT, expected, 0)
 
     def futex_wake(self, address: Any) -> None:
-        self.syscall(_FUTEX, address, _FUTEX_WAKE, 0x7FFFFFFF)
+        self.syscall(FUTEX, address, WAKE, WAKE_ALL)
 
     def ret(self, value: Any) -> None:
         self.b.ret(self.num(value))

@@ -1,29 +1,16 @@
-"""Threads without Python, and futexes: what machines and pumps run in and wait on."""
+"""Threads without Python: what machines and pumps run in."""
 
 from __future__ import annotations
 
 import ctypes
 import os
-import struct
 import threading
 
-__all__ = ["futex_wait", "futex_wake", "join_thread", "start_thread"]
+__all__ = ["join_thread", "start_thread"]
 
-_FUTEX, _FUTEX_WAIT, _FUTEX_WAKE = 202, 0, 1
-_SMALL_WAIT = struct.pack("<QQ", 0, 50_000_000)
 _STACK_BYTES = 128 << 10
 _ALL_SIGNALS = b"\xff" * 128
 _libc = ctypes.CDLL(None, use_errno=True)
-_libc.syscall.restype = ctypes.c_long
-
-
-def futex_wake(address: int) -> None:
-    _libc.syscall(_FUTEX, ctypes.c_void_p(address), _FUTEX_WAKE, 0x7FFFFFFF, None, None, 0)
-
-
-def futex_wait(address: int, expected: int) -> None:
-    """Until it changes, or 50 ms."""
-    _libc.syscall(_FUTEX, ctypes.c_void_p(address), _FUTEX_WAIT, ctypes.c_uint32(expected), _SMALL_WAIT, None, 0)
 
 
 def join_thread(thread: int) -> None:

@@ -19,7 +19,7 @@ from penstock.elements.element import HandlerError, HandlerLookupError
 from penstock.isolation import choose, machine_class
 from penstock.isolation.layout import Event, State
 from penstock.isolation.machine import Instance, Machine
-from penstock.isolation.template import Template
+from penstock.isolation.template import Pages, Template
 from penstock.lang.source import ConfigurationError
 from penstock.ring import SharedPort
 from penstock.runtime.image import ImageCache
@@ -57,7 +57,6 @@ class Configuration:
     text: str
     status: str
     instance: Instance | None = None
-    problem: str = ""
 
 
 class Domain:
@@ -169,20 +168,44 @@ class Domain:
                 raise DomainError(f"{self.name}: configuration {number} is there already; stop it first, or swap it")
             made = self.configurations[number] = Configuration(number, name, text, "Error")
         try:
-            template = template_for(text, self.interfaces, file)
-            made.instance = self.machine.install(template, dict(zip(self.interfaces, self.ports)), number=number)
+            self._run(made, template_for(text, self.interfaces, file))
         except ConfigurationError as error:
-            made.problem = "\n".join(error.diagnostics.click_lines())
-            self.console.write(made.problem + "\n")
-            raise DomainError(f"{self.name}: {made.problem}") from None
+            problem = "\n".join(error.diagnostics.click_lines())
+            self.console.write(problem + "\n")
+            raise DomainError(f"{self.name}: {problem}") from None
         except Exception as error:
-            made.problem = str(error)
             self.console.say(f"configuration {number}: {error}")
             raise
-        if template.needs_host:
-            made.instance.router.console = self.console
         made.status = "Running"
         return made
+
+    def adopt(self, configuration: Configuration, layout_digest: str, content: Pages) -> Instance:
+        """Run a configuration with the state that it had elsewhere; DomainError where that does not fit here."""
+        try:
+            template = template_for(configuration.text, self.interfaces)
+        except ConfigurationError as error:
+            raise DomainError(f"{self.name}: {error}") from None
+        what = f"{self.name}: configuration {configuration.number}"
+        if template.layout_digest != layout_digest:
+            raise DomainError(f"{what} has another layout here (another version of its elements?)")
+        if any(at < 0 or at + len(page) > template.size_bytes for at, page in content):
+            raise DomainError(f"{self.name}: the state of configuration {configuration.number} is larger than its memory")
+        self.configurations[configuration.number] = configuration
+        return self._run(configuration, template, content)
+
+    def _run(self, configuration: Configuration, template: Template, content: Pages | None = None) -> Instance:
+        instance = self.machine.install(template, self._ports_by_name, number=configuration.number, content=content)
+        configuration.instance = instance
+        self._listen_to(instance)
+        return instance
+
+    @property
+    def _ports_by_name(self) -> dict[str, SharedPort]:
+        return dict(zip(self.interfaces, self.ports))
+
+    def _listen_to(self, instance: Instance) -> None:
+        if instance.template.needs_host:
+            instance.router.console = self.console
 
     def swap(self, number: int, text: str, *, file: str = "config") -> None:
         """Hot swap: another configuration in the place of a running one, with the state of what is in both."""
@@ -193,10 +216,9 @@ class Domain:
             template = template_for(text, self.interfaces, file)
         except ConfigurationError as error:
             raise DomainError(f"{self.name}: " + "\n".join(error.diagnostics.click_lines())) from None
-        configuration.instance = self.machine.swap(configuration.instance, template, dict(zip(self.interfaces, self.ports)))
+        configuration.instance = self.machine.swap(configuration.instance, template, self._ports_by_name)
         configuration.text = text
-        if template.needs_host:
-            configuration.instance.router.console = self.console
+        self._listen_to(configuration.instance)
 
     def remove(self, number: int) -> None:
         """Take a configuration out and forget it."""
@@ -258,9 +280,7 @@ class Domain:
     def _handler_errors(self) -> Iterator[None]:
         try:
             yield
-        except HandlerLookupError as error:
-            raise DomainError(f"{self.name}: {error}") from None
-        except (HandlerError, ValueError) as error:
+        except (HandlerLookupError, HandlerError, ValueError) as error:
             raise DomainError(f"{self.name}: {error}") from None
 
     # Looking at it

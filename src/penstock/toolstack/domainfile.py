@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["DomainFileError", "DomainSpec", "VifSpec", "from_values", "load", "parse", "schema"]
+__all__ = ["DomainFileError", "DomainSpec", "VifSpec", "from_saved", "from_values", "load", "parse", "saved", "schema"]
 
 _MAC = re.compile(r"(?:[0-9a-fA-F]{1,2}:){5}[0-9a-fA-F]{1,2}")
 _NAME = re.compile(r"[A-Za-z0-9_.:+-]{1,120}")
@@ -170,6 +170,18 @@ class _Reader:
 
 
 # What the values mean
+
+def saved(spec: DomainSpec) -> dict[str, Any]:
+    """A domain as JSON can say it, in snapshots and migrations; ``from_saved`` makes it again."""
+    values = dataclasses.asdict(spec)
+    del values["ignored"]
+    return {"vif": values.pop("vif"), "spec": values}
+
+
+def from_saved(values: dict[str, Any], file: str) -> DomainSpec:
+    """A domain from what ``saved`` gave; checked as a file is."""
+    return from_values({**values["spec"], "vif": values["vif"]}, file)
+
 
 def from_values(values: dict[str, Any], file: str) -> DomainSpec:
     """A domain from keys and values that are at hand; checked as those of a file."""

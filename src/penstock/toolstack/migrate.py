@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import dataclasses
 import json
 import struct
 import time
@@ -21,9 +20,9 @@ from penstock.datapath.memory import Memory
 from penstock.datapath.ports import PORT_BYTES
 from penstock.isolation.errors import MachineError
 from penstock.isolation.machine import Instance
-from penstock.lang.source import ConfigurationError
-from penstock.toolstack.domain import Configuration, Domain, DomainState, template_for
-from penstock.toolstack.domainfile import DomainFileError, DomainSpec, from_values
+from penstock.isolation.template import outside
+from penstock.toolstack.domain import Configuration, Domain, DomainState
+from penstock.toolstack.domainfile import DomainFileError, from_saved, saved
 from penstock.toolstack.errors import DomainError
 from penstock.toolstack.toolstack import Toolstack
 
@@ -38,7 +37,7 @@ _MAX_ROUNDS = 8
 _SMALL_BYTES = 256 << 10
 # Kinds of frames: hello, chunk of an instance, content of a port, all there, go, a late packet, end; ready, complete, started, error.
 _HELLO, _MEMORY, _PORT, _COMPLETE, _GO, _LATE, _END = b"H", b"M", b"P", b"C", b"G", b"L", b"E"
-_READY, _HAVE_ALL, _STARTED, _ERROR, _STATUS = b"r", b"c", b"s", b"e", b"S"
+_READY, _HAVE_ALL, _STARTED, _ERROR = b"r", b"c", b"s", b"e"
 _libc = ctypes.CDLL(None)
 
 
@@ -138,11 +137,9 @@ def _go_on(domain: Domain, was_paused: bool) -> None:
 
 
 def _say_hello(channel: _Channel, domain: Domain) -> None:
-    spec = domain.spec.changed(uuid=domain.uuid, click="", isolation=domain.spec.isolation)
     hello = {
         "version": _VERSION,
-        "spec": {f.name: getattr(spec, f.name) for f in dataclasses.fields(DomainSpec) if f.name not in ("vif", "ignored")},
-        "vif": [dataclasses.asdict(v) for v in spec.vif],
+        **saved(domain.spec.changed(uuid=domain.uuid, click="")),
         "configurations": [
             {"number": c.number, "name": c.name, "text": c.text, "status": c.status,
              "layout": c.instance.template.layout_digest if c.instance is not None else ""}
@@ -156,23 +153,14 @@ def _say_hello(channel: _Channel, domain: Domain) -> None:
 def _changed(instance: Instance, shadow: Memory) -> Iterator[tuple[int, int]]:
     """Chunks (start, end) that are not what the other side has; the shadow is brought up to date."""
     region, memory = instance.machine.region, instance.memory
-    ports = sorted((at, at + PORT_BYTES) for at in instance.template.ports.values())
+    ports = instance.template.port_places
     for first, last in region.runs(instance.data_at, instance.template.size_bytes):
         for start in range(first, last, _CHUNK_BYTES):
             end = min(start + _CHUNK_BYTES, last)
-            for a, b in _outside(start, end, ports):
+            for a, b in outside(start, end, ports):
                 if _libc.memcmp(ctypes.c_void_p(memory.address + a), ctypes.c_void_p(shadow.address + a), ctypes.c_size_t(b - a)):
                     shadow.view[a:b] = memory.view[a:b]
                     yield a, b
-
-
-def _outside(start: int, end: int, holes: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    for a, b in holes:
-        if start < min(a, end):
-            yield start, min(a, end)
-        start = max(start, min(b, end))
-    if start < end:
-        yield start, end
 
 
 def _copy(channel: _Channel, instances: list[Instance], shadows: list[Memory]) -> int:
@@ -273,7 +261,7 @@ def _parse_hello(body: bytes) -> dict[str, Any]:
 def _prepare(toolstack: Toolstack, hello: dict[str, Any]) -> tuple[Domain, list[Instance]]:
     """Everything that takes time: the machine, and the images of the configurations."""
     try:
-        spec = from_values({**hello["spec"], "vif": hello["vif"]}, "the domain")
+        spec = from_saved(hello, "the domain")
     except DomainFileError as error:
         raise DomainError(str(error)) from None
     domain = toolstack.create(spec, paused=True)
@@ -281,21 +269,11 @@ def _prepare(toolstack: Toolstack, hello: dict[str, Any]) -> tuple[Domain, list[
         instances: list[Instance] = []
         for c in hello["configurations"]:
             made = Configuration(int(c["number"]), str(c["name"]), str(c["text"]), str(c["status"]))
-            domain.configurations[made.number] = made
-            if not c["layout"]:
-                continue
-            template = template_for(made.text, domain.interfaces)
-            if template.layout_digest != c["layout"]:
-                raise DomainError(f"configuration {made.number} has another layout here (another version of its elements?)")
-            ports = dict(zip(domain.interfaces, domain.ports))
-            made.instance = domain.machine.install(template, ports, number=made.number, content=())
-            if template.needs_host:
-                made.instance.router.console = domain.console
-            instances.append(made.instance)
+            if c["layout"]:
+                instances.append(domain.adopt(made, str(c["layout"]), ()))
+            else:
+                domain.configurations[made.number] = made
         return domain, instances
-    except ConfigurationError as error:
-        toolstack.destroy(domain.id)
-        raise DomainError(str(error)) from None
     except BaseException:
         toolstack.destroy(domain.id)
         raise

@@ -19,9 +19,8 @@ from typing import Any
 
 from penstock.datapath.ports import PORT_BYTES
 from penstock.isolation.template import Pages
-from penstock.lang.source import ConfigurationError
-from penstock.toolstack.domain import Configuration, Domain, template_for
-from penstock.toolstack.domainfile import DomainFileError, DomainSpec, VifSpec, from_values
+from penstock.toolstack.domain import Configuration, Domain
+from penstock.toolstack.domainfile import DomainFileError, DomainSpec, VifSpec, from_saved, saved
 from penstock.toolstack.errors import DomainError
 
 __all__ = ["Frozen", "FrozenConfiguration", "decode", "encode", "freeze", "load", "renamed", "save", "thaw"]
@@ -72,18 +71,7 @@ def thaw(domain: Domain, frozen: Frozen) -> None:
     for number, name, text, status in frozen.halted:
         domain.configurations[number] = Configuration(number, name, text, status)
     for c in frozen.running:
-        try:
-            template = template_for(c.text, domain.interfaces)
-        except ConfigurationError as error:
-            raise DomainError(f"{domain.name}: {error}") from None
-        if template.layout_digest != c.layout_digest:
-            raise DomainError(f"{domain.name}: configuration {c.number} has another layout here (another version of its elements?)")
-        if any(at < 0 or at + len(page) > template.size_bytes for at, page in c.pages):
-            raise DomainError(f"{domain.name}: the state of configuration {c.number} is larger than its memory")
-        instance = domain.machine.install(template, dict(zip(domain.interfaces, domain.ports)), number=c.number, content=c.pages)
-        if template.needs_host:
-            instance.router.console = domain.console
-        domain.configurations[c.number] = Configuration(c.number, c.name, c.text, "Running", instance)
+        domain.adopt(Configuration(c.number, c.name, c.text, "Running"), c.layout_digest, c.pages)
 
 
 # As bytes
@@ -101,8 +89,7 @@ def _parts(frozen: Frozen) -> list[bytes | memoryview]:
         return [(at, len(page)) for at, page in pages]
 
     header = {
-        "spec": {f.name: getattr(frozen.spec, f.name) for f in dataclasses.fields(DomainSpec) if f.name not in ("vif", "ignored")},
-        "vif": [dataclasses.asdict(v) for v in frozen.spec.vif],
+        **saved(frozen.spec),
         "isolation": frozen.isolation,
         "running": [{"number": c.number, "name": c.name, "text": c.text, "layout": c.layout_digest, "pages": index(c.pages)}
                     for c in frozen.running],
@@ -153,7 +140,7 @@ def _from_header(header: dict[str, Any], blobs: memoryview, what: str) -> Frozen
         return pages
 
     try:
-        spec = from_values({**header["spec"], "vif": header["vif"]}, what)
+        spec = from_saved(header, what)
     except DomainFileError as error:
         raise DomainError(str(error)) from None
     running = tuple(

@@ -37,7 +37,6 @@ class Lines:
         self._index: dict[Place, int] = {}
         self._programs: dict[str, int] = {}
         self._nodes: dict[tuple[int, int], int] = {}
-        self._metadata: list[str] = []
 
     def attachment(self, function: Any, line: Any) -> str:
         """What an instruction of ``function`` that comes from ``line`` gets behind it."""
