@@ -25,9 +25,5 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def run() -> None:
-    sys.exit(main())
-
-
 if __name__ == "__main__":
-    run()
+    sys.exit(main())

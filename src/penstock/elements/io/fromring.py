@@ -1,12 +1,13 @@
 """FromRing."""
 
-from penstock.elements import BUFFER_BYTES, Element, Packet, Task, boolean, datapath, u32, u64
+from penstock.elements import BUFFER_BYTES, Task, datapath, u32
+from penstock.elements.ethernetsource import EthernetSource
 from penstock.lang.arguments import UInt32, Word, parse_bool
 
 __all__ = ["FromRing"]
 
 
-class FromRing(Element):
+class FromRing(EthernetSource):
     """Receive packets from an interface of the domain: the ring that a switch, a device or another domain fills.
 
     In a domain ``FromDevice`` means this element. Packets stay in the ring while no buffer is free. A peer that breaks
@@ -27,14 +28,6 @@ class FromRing(Element):
         FromRing(0) -> c :: Counter -> ToRing(0);
     """
 
-    ports = "0/1"
-    processing = "h/h"
-    may_generate = True
-    takes_state = False
-
-    received: u64
-    active: boolean
-
     def configure(self, devname: Word, sniffer: bool = True, snaplen: UInt32 = 0, *, promisc: bool = False,
                   outbound: bool = False, burst: UInt32 = 32, force_ip: bool = False, method: Word = "",
                   headroom: UInt32 = 0, timestamp: bool = True, capture: Word = "", encap: Word = "",
@@ -45,7 +38,7 @@ class FromRing(Element):
         self.port = self.router.port(devname, reader=self.task)
 
     def add_handlers(self) -> None:
-        self.add_data("count", "received")
+        self.add_data("count", "count")
         self.add_read("broken", lambda: bool(self.port.broken))
         self.add_read("active", lambda: bool(self.active), flags="c")
         self.add_write("active", self._set_active)
@@ -57,24 +50,7 @@ class FromRing(Element):
             self.task.reschedule()
 
     def _reset(self, text: str) -> None:
-        self.received = 0
-
-    @datapath
-    def deliver(self, p: Packet) -> None:
-        self.received += 1
-        if self.force_ip:
-            kind: u32 = 0
-            if p.data.has(0, 14):
-                kind = p.data.u16[12]
-            if kind not in (0x0800, 0x86DD):
-                p.kill()
-                return
-            p.set_mac(0)
-            p.pull(14)
-            p.set_network(0)
-        else:
-            p.set_mac(0)
-        self.output(0).push(p)
+        self.count = 0
 
     @datapath
     def run_task(self) -> bool:
@@ -91,6 +67,7 @@ class FromRing(Element):
             if p is None:
                 break
             moved += 1
+            p.set_mac(0)
             self.deliver(p)
         self.port.give_back()
         if moved == n:

@@ -1,6 +1,7 @@
 """FromDevice."""
 
-from penstock.elements import ConfigureError, Element, HostSource, Packet, Task, boolean, datapath, u32, u64
+from penstock.elements import ConfigureError, HostSource, Packet, Task, datapath, u32, u64
+from penstock.elements.ethernetsource import EthernetSource
 from penstock.elements.packetsocket import FRAME_BYTES, PacketSocket, TapInterface, make_ring
 from penstock.lang.arguments import UInt32, Word, parse_bool
 
@@ -12,7 +13,7 @@ _TO_USER, _VLAN_VALID = 1, 0x10
 _METHODS = ("", "LINUX", "DEFAULT", "PCAP", "TAP")
 
 
-class FromDevice(Element):
+class FromDevice(EthernetSource):
     """Receive Ethernet frames from a Linux network interface.
 
     The kernel goes on receiving them too. Packets have the kernel's timestamp and packet type, and the MAC header
@@ -40,14 +41,7 @@ class FromDevice(Element):
         FromDevice(lo) -> c :: Counter -> Discard;
     """
 
-    ports = "0/1"
-    processing = "h/h"
-    may_generate = True
-    takes_state = False
-
-    count: u64
     slot: u32
-    active: boolean
 
     def configure(self, devname: Word, sniffer: bool = True, snaplen: UInt32 = 2046, *, promisc: bool = False,
                   outbound: bool = False, burst: UInt32 = 32, force_ip: bool = False, method: Word = "", headroom: UInt32 = 0,
@@ -163,20 +157,6 @@ class FromDevice(Element):
         self.ring[word] = 0
         self.slot = (self.slot + 1) & (_FRAMES - 1)
         return p
-
-    @datapath
-    def deliver(self, p: Packet) -> None:
-        self.count += 1
-        if self.force_ip:
-            kind: u32 = 0
-            if p.data.has(0, 14):
-                kind = p.data.u16[12]
-            if kind not in (0x0800, 0x86DD):
-                p.kill()
-                return
-            p.pull(14)
-            p.set_network(0)
-        self.output(0).push(p)
 
     @datapath
     def run_task(self) -> bool:
