@@ -9,6 +9,7 @@ NSDI 2014) and LightVM (Manco et al., SOSP 2017) on their machines.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import socket
 import statistics
@@ -18,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from penstock.isolation import choose
@@ -198,8 +199,46 @@ def moving() -> list[list[object]]:
             sizes.append(report.bytes_sent / 1e6)
             domain, (here, there) = box[0], (there, here)
         mappings = int(domain.read("rw.nmappings"))
+        saved, restored, paused = _state_at_rest(here, domain)
     return [["silence, ms", statistics.median(silences), 10.0], ["mappings kept of 10,000", mappings, 10_000],
-            ["megabytes sent", statistics.median(sizes), None]]
+            ["megabytes sent", statistics.median(sizes), None], ["snapshot to a file, ms", saved, 20.0], ["restore, ms", restored, 20.0],
+            ["pause of a hot swap, ms", paused, 1.0]]
+
+
+def _state_at_rest(toolstack: Toolstack, domain: Domain) -> tuple[float, float, float]:
+    """Milliseconds for a snapshot of the domain, for its restoring, and that it stands still in a hot swap."""
+    machine = domain.machine
+    standing, pauses = machine._standing_still, []
+
+    @contextlib.contextmanager
+    def timed() -> Iterator[None]:
+        started = time.perf_counter()
+        with standing():
+            yield
+        pauses.append((time.perf_counter() - started) * 1e3)
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "nat"
+        saved = median_ms(lambda: _timed(lambda: toolstack.snapshot(domain.name, path)), 11)
+
+        def restore() -> float:
+            started = time.perf_counter()
+            made = toolstack.restore(path, name="again")
+            passed = time.perf_counter() - started
+            toolstack.destroy(made.id)
+            return passed
+
+        restored = median_ms(restore, 11)
+    machine._standing_still = timed  # type: ignore[method-assign]
+    for _ in range(11):
+        domain.swap(0, NAT)
+    return saved, restored, statistics.median(pauses)
+
+
+def _timed(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
 
 
 def _frame(k: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -14,7 +15,9 @@ __all__ = ["NONE", "PacketRing", "Table"]
 
 #: the index that Table gives where there is no entry
 NONE = 0xFFFF_FFFF
-_EMPTY, _DELETED, _FIRST_TAG = 0, 1, 2
+_EMPTY, _DELETED, _FIRST_NUMBER = 0, 1, 2
+#: mark of an entry that was removed; the bits below are the one removed before it, plus one
+_FREE, _NEXT = 0x8000_0000, 0x7FFF_FFFF
 _MASK64 = 0xFFFF_FFFF_FFFF_FFFF
 
 
@@ -92,12 +95,19 @@ def _pack(kinds: tuple[IntType, ...]) -> tuple[tuple[tuple[tuple[int, int, int],
 class Table(Stateful):
     """A hash table from tuples of numbers to structs, for at most ``capacity`` entries.
 
-    Open addressing with linear probing; an entry never moves, so its index stays good until it is removed.
-    An entry is one piece of memory (tag, key, value), at most a cache line where that is possible.
+    Entries lie close together in ``slots``, in the order in which they came, and never move: an entry's index stays good
+    until it is removed. What is copied of a table (snapshots, hot swap, migration) is as large as what is in it. Beside
+    them ``buckets``, with open addressing and linear probing: a word for each place, in its low bits the entry's number plus
+    two, above it as much of the hash as there is room for, so that hardly ever a wrong entry is looked at.
+    An entry is one piece of memory (place in the index, key, value), at most a cache line where that is possible.
     """
 
     seed: u64
     entries: u32
+    #: entries beyond this one were never used
+    top: u32
+    #: the last entry removed, plus one; 0 where none is free below ``top``
+    free: u32
     deleted: u32
     refused: u64
 
@@ -105,15 +115,18 @@ class Table(Stateful):
         self.capacity = capacity
         self.places = 1 << max(3, (capacity * 3 // 2).bit_length())
         self.mask = self.places - 1
+        self.number_mask = (1 << (capacity + _FIRST_NUMBER - 1).bit_length()) - 1
+        self.tag_mask = 0xFFFF_FFFF ^ self.number_mask
         self.key_kinds = tuple(key)
         self.fields = tuple(f"k{i}" for i in range(len(key)))
         self.words = _pack(self.key_kinds)
-        fields: dict[str, Any] = {"tag": u32, **dict(zip(self.fields, key)), "value": value}
+        fields: dict[str, Any] = {"home": u32, **dict(zip(self.fields, key)), "value": value}
         plain = make_struct("Entry", fields)
         rounded = 1 << (plain.SIZE - 1).bit_length() if plain.SIZE <= 64 else (plain.SIZE + 63) & ~63
         self.entry = make_struct("Entry", fields, size=rounded)
         self.value_kind = value
-        self.slots: Array[Any] = Array(self.entry, self.places)
+        self.buckets: Array[u32] = Array(cast(Any, u32), self.places)
+        self.slots: Array[Any] = Array(self.entry, capacity)
 
     @datapath
     def hash(self, key: tuple[int, ...]) -> u32:
@@ -128,7 +141,7 @@ class Table(Stateful):
             b = self.word(key, second) ^ 0xE7037ED1A0B428DB
             product = u128(a) * u128(b)
             x = u64(product) ^ u64(product >> 64)
-        return (u32(x) ^ u32(x >> 32)) | _FIRST_TAG
+        return u32(x) ^ u32(x >> 32)
 
     @datapath
     def word(self, key: tuple[int, ...], part: tuple[tuple[int, int, int], ...]) -> u64:
@@ -157,11 +170,14 @@ class Table(Stateful):
         tag = self.hash(key)
         place = tag & self.mask
         for _ in range(self.places):
-            found = self.slots[place].tag
-            if found == tag and self.matches(place, key):
-                return place
+            found = self.buckets[place]
             if found == _EMPTY:
                 return NONE
+            if ((found ^ tag) & self.tag_mask) == 0:
+                # A place whose entry was removed has a number below every entry's.
+                i = (found & self.number_mask) - _FIRST_NUMBER
+                if i < self.capacity and self.matches(i, key):
+                    return i
             place = (place + 1) & self.mask
         return NONE
 
@@ -174,45 +190,63 @@ class Table(Stateful):
         tag = self.hash(key)
         place = tag & self.mask
         for _ in range(self.places):
-            found = self.slots[place].tag
-            if found < _FIRST_TAG:
+            found = self.buckets[place]
+            if found < _FIRST_NUMBER:
                 if found == _DELETED:
                     self.deleted -= 1
-                self.slots[place].tag = tag
-                for part, field in zip(key, self.fields):
-                    setattr(self.slots[place], field, part)
-                self.entries += 1
-                return place
+                return self.occupy(place, tag, key)
             place = (place + 1) & self.mask
         return NONE
 
+    @datapath
+    def occupy(self, place: u32, tag: u32, key: tuple[int, ...]) -> u32:
+        i = self.top
+        if self.free > 0:
+            i = self.free - 1
+            self.free = self.slots[i].home & _NEXT
+        else:
+            self.top += 1
+        self.buckets[place] = (tag & self.tag_mask) | (i + _FIRST_NUMBER)
+        self.slots[i].home = place + 1
+        for part, field in zip(key, self.fields):
+            setattr(self.slots[i], field, part)
+        self.entries += 1
+        return i
+
     @datapath(rare=True)
     def remove(self, index: u32) -> None:
-        """Free an entry. Where nothing follows it, it and the deleted ones before it become empty again."""
-        after = (index + 1) & self.mask
+        """Free an entry. Where nothing follows its place, that and the deleted ones before it become empty again."""
+        place = (self.slots[index].home - 1) & self.mask
+        self.slots[index].home = _FREE | self.free
+        self.free = index + 1
         self.entries -= 1
-        if self.slots[after].tag != _EMPTY:
-            self.slots[index].tag = _DELETED
+        if self.buckets[(place + 1) & self.mask] != _EMPTY:
+            self.buckets[place] = _DELETED
             self.deleted += 1
             return
-        self.slots[index].tag = _EMPTY
-        place = (index - 1) & self.mask
+        self.buckets[place] = _EMPTY
+        place = (place - 1) & self.mask
         for _ in range(self.places):
-            if self.slots[place].tag != _DELETED:
+            if self.buckets[place] != _DELETED:
                 break
-            self.slots[place].tag = _EMPTY
+            self.buckets[place] = _EMPTY
             self.deleted -= 1
             place = (place - 1) & self.mask
 
     @datapath(rare=True)
     def clear(self) -> None:
-        for i in range(self.places):
-            if self.used(u32(i)):
-                self.remove(u32(i))
+        for i in range(self.top):
+            if self.used(i):
+                self.remove(i)
 
     @datapath
     def used(self, index: u32) -> bool:
-        return bool(self.slots[index].tag >= _FIRST_TAG)
+        return bool(self.slots[index].home - 1 < _FREE - 1)
+
+    @datapath
+    def after(self, index: u32) -> u32:
+        """The entry after this one, round the table: for who looks at all of them, some at a time."""
+        return index + 1 if index + 1 < self.top else u32(0)
 
     # From Python
 
@@ -227,46 +261,49 @@ class Table(Stateful):
             a, b = ((sum((key[which] >> right & _MASK64) << left for which, right, left in part) & _MASK64) for part in (first, second))
             product = (a ^ x ^ 0xA0761D6478BD642F) * (b ^ 0xE7037ED1A0B428DB)
             x = product & _MASK64 ^ product >> 64
-        return (x ^ x >> 32) & 0xFFFFFFFF | _FIRST_TAG
+        return (x ^ x >> 32) & 0xFFFFFFFF
 
     def load(self, content: dict[tuple[int, ...], dict[str, int]]) -> None:
         """Set the whole content, from Python: quick enough for large tables. Memory must be there."""
         if len(content) > self.capacity:
             raise ValueError(f"{len(content)} entries in a table for {self.capacity}")
-        assert self._memory is not None
-        view, stride, seed = self.slots.view(), self.slots.stride, self.seed
-        view[:] = bytes(len(view))
-        for key, value in content.items():
+        seed, index = self.seed, [_EMPTY] * self.places
+        for i, (key, value) in enumerate(content.items()):
             tag = self._python_hash(key, seed)
             place = tag & self.mask
-            while view[place * stride] or view[place * stride + 1] or view[place * stride + 2] or view[place * stride + 3]:
+            while index[place]:
                 place = (place + 1) & self.mask
-            self.slots[place] = {"tag": tag, **dict(zip(self.fields, key)), "value": value}
-        self.entries, self.deleted = len(content), 0
+            index[place] = tag & self.tag_mask | i + _FIRST_NUMBER
+            self.slots[i] = {"home": place + 1, **dict(zip(self.fields, key)), "value": value}
+        self.buckets.view().cast("I")[:] = array("I", index)
+        for i in range(len(content), self.top):
+            self.slots[i] = {"home": 0}
+        self.entries = self.top = len(content)
+        self.free = self.deleted = 0
 
     def indices(self) -> list[int]:
         """Where entries are, at one glance; what changes meanwhile may be in it or not."""
-        step = self.slots.stride // 4
-        tags = self.slots.view().cast("I")[::step].tolist()
-        return [i for i, tag in enumerate(tags) if tag >= _FIRST_TAG]
+        words, top = self.slots.stride // 4, min(self.top, self.capacity)
+        homes = self.slots.view().cast("I")[: top * words : words].tolist()
+        return [i for i, home in enumerate(homes) if 0 < home < _FREE]
 
     def look(self, index: int) -> tuple[tuple[int, ...], StructView] | None:
         """Key and value of an entry; None where there is none."""
         view = self.slots[index]
-        if view.tag < _FIRST_TAG:
+        if not 0 < view.home < _FREE:
             return None
         return tuple(getattr(view, f) for f in self.fields), view.value
 
-    def place_of(self, key: tuple[int, ...]) -> int | None:
+    def index_of(self, key: tuple[int, ...]) -> int | None:
         """The index of the entry with this key, from Python."""
         tag = self._python_hash(key, self.seed)
         for n in range(self.places):
-            index = (tag + n) & self.mask
-            found = self.slots[index].tag
+            found = int(self.buckets[(tag + n) & self.mask])
             if found == _EMPTY:
                 return None
-            if found == tag and (entry := self.look(index)) is not None and entry[0] == key:
-                return index
+            i = (found & self.number_mask) - _FIRST_NUMBER
+            if (found ^ tag) & self.tag_mask == 0 and 0 <= i < self.capacity and (entry := self.look(i)) is not None and entry[0] == key:
+                return i
         return None
 
     def put(self, key: tuple[int, ...], value: dict[str, int]) -> int | None:
@@ -274,18 +311,27 @@ class Table(Stateful):
         if self.entries >= self.capacity:
             return None
         tag = self._python_hash(key, self.seed)
-        index = tag & self.mask
-        while (found := self.slots[index].tag) >= _FIRST_TAG:
-            index = (index + 1) & self.mask
+        place = tag & self.mask
+        while (found := self.buckets[place]) >= _FIRST_NUMBER:
+            place = (place + 1) & self.mask
         if found == _DELETED:
             self.deleted -= 1
-        self.slots[index] = {"tag": tag, **dict(zip(self.fields, key)), "value": value}
+        if self.free:
+            i = self.free - 1
+            self.free = self.slots[i].home & _NEXT
+        else:
+            i = self.top
+            self.top += 1
+        self.buckets[place] = cast(Any, tag & self.tag_mask | i + _FIRST_NUMBER)
+        self.slots[i] = {"home": place + 1, **dict(zip(self.fields, key)), "value": value}
         self.entries += 1
-        return index
+        return i
 
     def drop(self, index: int) -> None:
         """Remove an entry, from Python."""
-        self.slots[index].tag = _DELETED
+        self.buckets[self.slots[index].home - 1] = cast(Any, _DELETED)
+        self.slots[index].home = _FREE | self.free
+        self.free = index + 1
         self.entries -= 1
         self.deleted += 1
 

@@ -158,9 +158,9 @@ class Rewriter(Element):
     def run_timer(self) -> bool:
         """Look at a part of the table each time."""
         now = u32(self.clock.now() >> _TICK_SHIFT)
-        for _ in range(max(self.table.places // _REAP_PARTS, 1)):
-            i = self.hand & self.table.mask
-            self.hand += 1
+        for _ in range(self.table.top // _REAP_PARTS + 1):
+            i = self.table.after(self.hand)
+            self.hand = i
             if self.table.used(i):
                 if self.is_expired(i, now):
                     self.remove_flow(i)
@@ -174,8 +174,8 @@ class Rewriter(Element):
         best: u32 = NONE
         first: u32 = NONE
         for _ in range(_EVICTION_PROBES):
-            i = self.hand & self.table.mask
-            self.hand += 1
+            i = self.table.after(self.hand)
+            self.hand = i
             if self.table.used(i):
                 flow = self.table.slots[i].value
                 if flow.guaranteed <= now:

@@ -24,7 +24,7 @@ from penstock.isolation.loops import CONTEXT_WORD, CONTROL_WORD, HOOK_WORD, loop
 from penstock.isolation.region import CONTROL, THREAD_STACK, THREAD_STACK_BYTES, Region
 from penstock.isolation.template import Pages, Template
 from penstock.ring.port import SharedPort
-from penstock.runtime.hotswap import take_state
+from penstock.runtime.hotswap import take_state, touch_state
 from penstock.runtime.image import Image, LoadedImage
 from penstock.runtime.once import once
 from penstock.runtime.router import Router
@@ -277,6 +277,7 @@ class Machine:
             new = Instance(instance.number, template, self, 0, data_at, memory)
             before, after = instance.router, new.router
             new.code_at = self._place_code(template.image.code)
+            touch_state(after, before)
             with self._standing_still():
                 take_state(after, before)
                 for name, at, port in needed:

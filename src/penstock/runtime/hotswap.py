@@ -6,25 +6,55 @@ No element has code for it: what is declared state moves. A class says with ``ta
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from penstock.datapath.containers import PacketRing
+from penstock.datapath.containers import PacketRing, Table
 from penstock.datapath.memory import Array, PacketSlot, Stateful
 from penstock.packet.layout import BUFFER_OFFSET, META
 
 if TYPE_CHECKING:
     from penstock.runtime.router import Router
 
-__all__ = ["take_state"]
+__all__ = ["take_state", "touch_state"]
+
+#: arrays from this size on are copied once ahead, so that their pages are there when everything stands still
+_LARGE_BYTES = 1 << 16
 
 
 def take_state(new: Router, old: Router) -> None:
     """Move state from ``old`` to ``new``, which has not run yet."""
+    for element, before in _pairs(new, old):
+        _move(new, old, element, before)
+
+
+def touch_state(new: Router, old: Router) -> None:
+    """What makes ``take_state`` quick, while ``old`` still runs: a page's first touch takes longer than copying it."""
+    for element, before in _pairs(new, old):
+        _touch(element, before)
+
+
+def _pairs(new: Router, old: Router) -> Iterator[tuple[Stateful, Stateful]]:
     for element in new.elements:
         before = old.by_name.get(element.name)
-        if before is None or type(before) is not type(element) or not element.takes_state:
-            continue
-        _move(new, old, element, before)
+        if type(before) is type(element) and element.takes_state:
+            yield element, before
+
+
+def _touch(target: Stateful, source: Stateful) -> None:
+    mine = dict(target.state_objects())
+    for name, item in source.state_objects():
+        other = mine.get(name)
+        if isinstance(item, Array) and isinstance(other, Array):
+            if item.kind is not PacketSlot and item.size_bytes >= _LARGE_BYTES:
+                _move_array(other, item, _values_used(source, name))
+        elif isinstance(item, Stateful) and isinstance(other, Stateful):
+            _touch(other, item)
+
+
+def _values_used(owner: Stateful, name: str) -> int | None:
+    """How many values of an array were ever set, where that is known."""
+    return owner.top if isinstance(owner, Table) and name == "slots" else None
 
 
 def _move(new: Router, old: Router, target: Stateful, source: Stateful) -> None:
@@ -41,17 +71,19 @@ def _move(new: Router, old: Router, target: Stateful, source: Stateful) -> None:
     for name, item in source.state_objects():
         other = mine.get(name)
         if isinstance(item, Array) and isinstance(other, Array):
-            _move_array(new, old, other, item)
+            if item.kind is PacketSlot:
+                for i in range(min(other.length, item.length)):
+                    other[i] = _move_packet(new, old, item[i])
+            else:
+                _move_array(other, item, _values_used(source, name))
         elif isinstance(item, Stateful) and isinstance(other, Stateful):
             _move(new, old, other, item)
 
 
-def _move_array(new: Router, old: Router, target: Array[Any], source: Array[Any]) -> None:
-    if target.kind is PacketSlot:
-        for i in range(min(target.length, source.length)):
-            target[i] = _move_packet(new, old, source[i])
-    elif target.stride == source.stride and target.length == source.length and not target.initial:
-        target.view()[:] = source.view()
+def _move_array(target: Array[Any], source: Array[Any], used: int | None) -> None:
+    if target.stride == source.stride and target.length == source.length and not target.initial:
+        size = source.size_bytes if used is None else used * source.stride
+        target.view()[:size] = source.view()[:size]
 
 
 def _move_ring(new: Router, old: Router, target: PacketRing, source: PacketRing) -> None:

@@ -68,19 +68,19 @@ def _move(here: Table, there: Table, index: int, match: Match) -> bool:
     waiting = [index]
     while waiting:
         i = waiting.pop()
-        entry = here.look(i) if i not in entries and i < here.places else None
+        entry = here.look(i) if i not in entries and i < here.capacity else None
         if entry is not None:
             values = _values(entry[1], here.value_kind)
             entries[i] = (entry[0], values)
             waiting += [values[name] for name in links]
-    if any(there.place_of(key) is not None for key, _ in entries.values()) or there.entries + len(entries) > there.capacity:
+    if any(there.index_of(key) is not None for key, _ in entries.values()) or there.entries + len(entries) > there.capacity:
         return False
-    places = {i: there.put(key, values) for i, (key, values) in entries.items()}
-    for i, place in places.items():
-        assert place is not None
-        value = there.slots[place].value
+    moved = {i: there.put(key, values) for i, (key, values) in entries.items()}
+    for i, new in moved.items():
+        assert new is not None
+        value = there.slots[new].value
         for name in links:
-            setattr(value, name, places.get(entries[i][1][name], place))
+            setattr(value, name, moved.get(entries[i][1][name], new))
     for i in entries:
         here.drop(i)
     return True

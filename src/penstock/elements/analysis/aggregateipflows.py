@@ -75,9 +75,9 @@ class AggregateIPFlows(Element):
 
     @datapath
     def run_timer(self) -> bool:
-        for _ in range(max(self.table.places // _REAP_PARTS, 1)):
-            i = self.hand & self.table.mask
-            self.hand += 1
+        for _ in range(self.table.top // _REAP_PARTS + 1):
+            i = self.table.after(self.hand)
+            self.hand = i
             if self.table.used(i):
                 flow = self.table.slots[i].value
                 if self.latest_s - flow.last_s > self.limit_s(u32(self.table.slots[i].k3), u32(flow.ended & 3)):

@@ -226,12 +226,12 @@ class ARPQuerier(Element):
     @datapath
     def run_timer(self) -> bool:
         """Once a second while there are entries: they get older, and are polled or forgotten."""
-        for i in range(self.table.places):
-            if self.table.used(u32(i)):
+        for i in range(self.table.top):
+            if self.table.used(i):
                 neighbour = self.table.slots[i].value
                 neighbour.age_s += 1
                 if self.timeout_s > 0 and neighbour.age_s > self.timeout_s:
-                    self.drop_entry(u32(i))
+                    self.drop_entry(i)
                 elif self.poll_s > 0 and neighbour.known != 0 and neighbour.age_s >= self.poll_s:
                     neighbour.polls = 1
         if self.table.entries > 0:

@@ -69,8 +69,8 @@ class IPReassembler(Element):
             raise ConfigureError("CAPACITY: must be between 1 and 4096")
         self.capacity, self.timeout_ns = capacity, int(timeout * 1e9)
         self.table = Table((u32, u32, u32), _Assembly, capacity)
-        #: one bit for each 8 bytes of payload that are there, for each place of the table
-        self.bits = Array(u8, self.table.places * _BLOCKS // 8)
+        #: one bit for each 8 bytes of payload that are there, for each entry of the table
+        self.bits = Array(u8, capacity * _BLOCKS // 8)
         self.timer = Timer(self)
         self.packets_held = capacity + 2
         self.buffer_bytes = _HEADER_ROOM + 65536
@@ -165,8 +165,7 @@ class IPReassembler(Element):
     @datapath
     def run_timer(self) -> bool:
         now = self.clock.now()
-        for k in range(self.table.places):
-            i = u32(k)
+        for i in range(self.table.top):
             if self.table.used(i):
                 if now - self.table.slots[i].value.started_ns >= self.timeout_ns:
                     self.drops += 1
