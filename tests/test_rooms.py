@@ -18,8 +18,9 @@ ALLOWED = {
     "ring": {"ring", "datapath", "packet"},
     "isolation": {"isolation", "ring", "runtime", "elements", "datapath", "packet", "lang"},
     "device": {"device", "ring", "runtime", "elements", "datapath", "packet", "lang"},
-    "toolstack": {"toolstack", "isolation", "ring", "device", "runtime", "elements", "datapath", "packet", "lang"},
-    "cli": {"cli", "toolstack", "isolation", "ring", "device", "runtime", "elements", "datapath", "packet", "lang"},
+    "switch": {"switch", "device", "ring", "runtime", "datapath", "packet"},
+    "toolstack": {"toolstack", "switch", "isolation", "ring", "device", "runtime", "elements", "datapath", "packet", "lang"},
+    "cli": {"cli", "toolstack", "switch", "isolation", "ring", "device", "runtime", "elements", "datapath", "packet", "lang"},
 }
 
 

@@ -16,6 +16,7 @@ from tests.isolation.machines import KVM
 
 PROGRAM = """
 import subprocess, sys, time
+from penstock.datapath.ports import TAIL, TX
 from penstock.toolstack import DomainError, DomainSpec, Toolstack, VifSpec
 for words in ("link set lo up", "link add br0 type bridge", "addr add 10.9.0.1/24 dev br0", "link set br0 up"):
     subprocess.run(["ip", *words.split()], check=True)
@@ -39,7 +40,7 @@ with Toolstack() as toolstack:
     assert [d.name for d in toolstack.infos()] == ["r"]
     # A domain that breaks the rules of its ring loses its port.
     port = domain.ports[0]
-    port._words[(4096 + 4096 + 256 * 2048) // 4 + 16] += 100000
+    port._words[TX + TAIL] += 100000
     port._words[16] = 0
     from penstock.datapath.futex import futex_wake
     futex_wake(port.address + 64)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from penstock.datapath import ir
+from penstock.datapath.frames import LINE_BYTES
 from penstock.datapath.memory import Memory, size_and_alignment
 from penstock.packet.integers import IntType
 from penstock.packet.layout import META
@@ -90,13 +91,13 @@ class Interpreter:
             cls: getattr(self, f"_{cls.__name__.lower()}")
             for cls in (ir.Assign, ir.Evaluate, ir.StoreState, ir.StorePacket, ir.WritePacket, ir.SetMeta, ir.Check, ir.If,
                         ir.Loop, ir.Break, ir.Continue, ir.Scope, ir.Leave, ir.PushTo, ir.Kill, ir.PutSlot, ir.Move, ir.Fill,
-                        ir.Upcall, ir.Fence, ir.Return)
+                        ir.Upcall, ir.Fence, ir.Return, ir.CopyLines, ir.Prefetch)
         }
         self._eval: dict[type, Any] = {
             cls: getattr(self, f"_x_{cls.__name__.lower()}")
             for cls in (ir.Const, ir.Local, ir.Binary, ir.Compare, ir.Not, ir.Select, ir.Cast, ir.Meta, ir.LoadPacket,
                         ir.LoadState, ir.IsNone, ir.SlotIsNone, ir.TakeSlot, ir.Cycles, ir.Checksum, ir.Call, ir.Pull,
-                        ir.Allocate, ir.SlotOffset, ir.Dispatch)
+                        ir.Allocate, ir.SlotOffset, ir.Dispatch, ir.Exchange)
         }
         self._stack: list[tuple[ir.Function, list[int]]] = []
 
@@ -252,6 +253,14 @@ class Interpreter:
         source, target = self.address(s.source), self.address(s.target)
         self.memory.view[target : target + length] = bytes(self.memory.view[source : source + length])
 
+    def _copylines(self, s: ir.CopyLines) -> None:
+        size = self.eval(s.lines) * LINE_BYTES
+        source, target = self.address(s.source), self.address(s.target)
+        self.memory.view[target : target + size] = self.memory.view[source : source + size]
+
+    def _prefetch(self, s: ir.Prefetch) -> None:
+        """Nothing that could be seen."""
+
     def _fill(self, s: ir.Fill) -> None:
         length, byte, at = self.eval(s.length), self.eval(s.byte), self.address(s.target)
         self.memory.view[at : at + length] = bytes([byte & 0xFF]) * length
@@ -383,6 +392,12 @@ class Interpreter:
 
     def _x_allocate(self, e: ir.Allocate) -> int:
         return self.eval(e.offset)
+
+    def _x_exchange(self, e: ir.Exchange) -> int:
+        at, value = self.place(e.place), self.eval(e.value)
+        before = self.memory.load(at, 4)
+        self.memory.store(at, 4, value)
+        return before
 
     def _x_slotoffset(self, e: ir.SlotOffset) -> int:
         return self.values[e.packet.number]

@@ -3,7 +3,7 @@
 The front end turns the packet code of an element, specialised for its configuration, into functions of these
 statements and expressions. The interpreter, the LLVM back end and the verifier each give them a meaning.
 
-Expressions have no effects except Call, Pull, Allocate, Clone and TakeSlot, which stand only as the whole
+Expressions have no effects except Call, Pull, Allocate, Clone, TakeSlot and Exchange, which stand only as the whole
 right side of an Assign. Integers are u32, i32, u64, i64, u128 and boolean; wrap-around is the rule. A shift
 takes its count modulo the width; a division is preceded by a Check that the divisor is not 0. A packet local
 holds a packet or none; None is 0.
@@ -29,9 +29,11 @@ __all__ = [
     "Compare",
     "Const",
     "Continue",
+    "CopyLines",
     "Cycles",
     "Dispatch",
     "Evaluate",
+    "Exchange",
     "Expr",
     "Fence",
     "Fill",
@@ -50,6 +52,7 @@ __all__ = [
     "PacketAddress",
     "PacketType",
     "Place",
+    "Prefetch",
     "Pull",
     "PushTo",
     "PutSlot",
@@ -260,6 +263,14 @@ class Dispatch(Expr):
 
 
 @dataclass(slots=True)
+class Exchange(Expr):
+    """Store a value in a 32-bit place and give the one before, as one step; a full fence."""
+
+    place: Place
+    value: Expr
+
+
+@dataclass(slots=True)
 class Stmt:
     line: int
 
@@ -392,6 +403,22 @@ class Move(Stmt):
     target: Address
     source: Address
     length: Expr
+
+
+@dataclass(slots=True)
+class CopyLines(Stmt):
+    """Copy ``lines`` times 64 bytes; the regions do not overlap."""
+
+    target: Address
+    source: Address
+    lines: Expr
+
+
+@dataclass(slots=True)
+class Prefetch(Stmt):
+    """What is there is needed soon; it need not be memory at all."""
+
+    address: Address
 
 
 @dataclass(slots=True)

@@ -21,7 +21,7 @@ __all__ = ["Array", "Layout", "LayoutEntry", "Memory", "PacketSlot", "Stateful",
 
 T = TypeVar("T")
 CACHE_LINE_BYTES = 64
-_MAP_FIXED = 0x10
+_MAP_FIXED, _MAP_NORESERVE = 0x10, 0x4000
 _HUGE_PAGE_BYTES = 2 << 20
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
@@ -112,9 +112,11 @@ def make_struct(name: str, fields: dict[str, Any], *, size: int | None = None) -
 class Memory:
     """One block of instance memory, anonymous and private to this process."""
 
-    def __init__(self, size: int, *, huge_pages: bool = True):
+    def __init__(self, size: int, *, huge_pages: bool = True, reserve: bool = True):
+        """``reserve=False``: mostly room for what is mapped there later, more than the machine may have."""
         self.size = _align(max(size, 1), mmap.PAGESIZE)
-        self._map = mmap.mmap(-1, self.size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | (0 if reserve else _MAP_NORESERVE)
+        self._map = mmap.mmap(-1, self.size, flags=flags)
         if huge_pages and self.size >= _HUGE_PAGE_BYTES:
             # Large tables are read at random: with small pages most of the time goes into page walks. Best effort.
             with contextlib.suppress(OSError):
@@ -148,6 +150,14 @@ class Memory:
         )
         if done != place:
             raise OSError(ctypes.get_errno(), "the descriptor's memory cannot be mapped")
+
+    def unmap_at(self, offset: int, size: int) -> None:
+        """Fresh memory in the place of what was mapped there."""
+        place = self.address + offset
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_FIXED | _MAP_NORESERVE
+        done = _libc.mmap(ctypes.c_void_p(place), ctypes.c_size_t(size), mmap.PROT_READ | mmap.PROT_WRITE, flags, -1, ctypes.c_long(0))
+        if done != place:
+            raise OSError(ctypes.get_errno(), "memory cannot be unmapped")
 
     def close(self) -> None:
         """Give the memory back; nothing that runs compiled code on it may be left."""

@@ -17,7 +17,7 @@ from penstock.packet.integers import IntType
 __all__ = ["fingerprint"]
 
 _PACKAGE = Path(__file__).parent.parent
-_COMPILED_FROM = ("datapath", "elements", "packet", "runtime")
+_COMPILED_FROM = ("datapath", "elements", "packet", "runtime", "switch")
 
 
 @functools.cache

@@ -8,10 +8,9 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from penstock.datapath import ir
-from penstock.datapath import packet as interface
+from penstock.datapath import frames, ir, packet
 from penstock.datapath.frontend.builder import describe
-from penstock.datapath.frontend.packets import PacketOperations
+from penstock.datapath.frontend.frames import FrameOperations
 from penstock.datapath.frontend.values import (
     BOOL,
     U32,
@@ -51,7 +50,12 @@ _COMPARISONS: dict[type, tuple[str, Callable[[Any, Any], Any]]] = {
 }
 
 
-class Expressions(PacketOperations):
+def _is_named(callee: Any) -> bool:
+    """Whether it is one of those that packet code alone has."""
+    return any(getattr(module, callee.__name__, None) is callee for module in (packet, frames))
+
+
+class Expressions(FrameOperations):
     """``expression`` gives the value of a syntax tree node: a constant or one of the front end's values."""
 
     def expression(self, node: ast.expr) -> Any:
@@ -417,7 +421,7 @@ class Expressions(PacketOperations):
         if isinstance(callee, IntType):
             return self.conversion(callee, args[0])
         special = getattr(self, f"_do_{getattr(callee, '__name__', '')}", None)
-        if special and (getattr(interface, callee.__name__, None) is callee or callee in (min, max, len, bool)):
+        if special and (_is_named(callee) or callee in (min, max, len, bool)):
             result: Any = special(*args)
             if result is not NotImplemented:
                 return result
@@ -479,7 +483,7 @@ class Expressions(PacketOperations):
     ) -> Any:
         raise NotImplementedError
 
-    # What packet.py names, and a few builtins
+    # What packet.py and frames.py name, and a few builtins
 
     def _do_take(self, slot: Any) -> PacketValue:
         return self.take_slot(slot)

@@ -7,6 +7,7 @@ element checked or loaded is known to the next one after inlining.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterable
 
@@ -354,6 +355,10 @@ class _Function:
     def _x_allocate(self, e: ir.Allocate) -> str:
         return self.pointer(self.expr(e.offset))
 
+    def _x_exchange(self, e: ir.Exchange) -> str:
+        value = self.expr(e.value)
+        return self.value(f"atomicrmw xchg ptr {self.place(e.place)}, i32 {value} seq_cst, align 4")
+
     def _x_slotoffset(self, e: ir.SlotOffset) -> str:
         return self.offset_of(self.packet(e.packet))
 
@@ -565,6 +570,38 @@ class _Function:
                 self.line(f"store {kind} {value}, ptr {target}, align 1")
             return
         self.line(f"call void @pk_move(ptr {target}, ptr {source}, i32 {self.expr(s.length)})")
+
+    def _s_copylines(self, s: ir.CopyLines) -> None:
+        """The first line apart: most frames are one line, and their copy is two instructions."""
+        source, target, lines = self.address(s.source), self.address(s.target), self.expr(s.lines)
+        tag = self._bytes_tag(s.source, s.target)
+        more, loop, done = self.label(), self.label(), self.label()
+        first = self.value(f"load <64 x i8>, ptr {source}, align 1, !tbaa {tag}")
+        self.line(f"store <64 x i8> {first}, ptr {target}, align 1, !tbaa {tag}")
+        self.line(f"br i1 {self.value(f'icmp ugt i32 {lines}, 1')}, label %{more}, label %{done}")
+        self.start(more)
+        end = self.value(f"shl i64 {self.resize(lines, 32, 64)}, 6")
+        self.jump(loop)
+        self.start(loop)
+        self.count += 1
+        at, after = f"%i{self.count}", f"%n{self.count}"
+        self.line(f"{at} = phi i64 [ 64, %{more} ], [ {after}, %{loop} ]")
+        value = self.value(f"load <64 x i8>, ptr {self.value(f'getelementptr i8, ptr {source}, i64 {at}')}, align 1, !tbaa {tag}")
+        self.line(f"store <64 x i8> {value}, ptr {self.value(f'getelementptr i8, ptr {target}, i64 {at}')}, align 1, !tbaa {tag}")
+        self.line(f"{after} = add nuw i64 {at}, 64")
+        self.line(f"br i1 {self.value(f'icmp ult i64 {after}, {end}')}, label %{loop}, label %{done}")
+        self.start(done)
+
+    def _bytes_tag(self, *addresses: ir.Address) -> str:
+        """The alias class of the array that all of them lie in."""
+        places = [a.place for a in addresses if isinstance(a, ir.StateAddress)]
+        if len(places) != len(addresses) or any(p.owner is not places[0].owner for p in places):
+            return _STATE
+        return self.module.state_tag(dataclasses.replace(places[0], name=f"array@{places[0].offset}"))
+
+    def _s_prefetch(self, s: ir.Prefetch) -> None:
+        self.intrinsic("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
+        self.line(f"call void @llvm.prefetch.p0(ptr {self.address(s.address)}, i32 1, i32 3, i32 1)")
 
     def _s_fill(self, s: ir.Fill) -> None:
         target = self.address(s.target)

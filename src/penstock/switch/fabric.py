@@ -1,0 +1,439 @@
+"""The fabric: moves frames between the rings of ports, where the module says.
+
+mSwitch's list-based algorithm (Honda et al., SOSR 2015, section 3): a batch is read from one port; each frame is appended to
+the list of its destination, or to the one for all; then each destination's list is copied out in order, with one look at its
+ring and one publication. The time for a frame does not depend on how many ports there are.
+
+Frames are copied between rings, ports never share buffers. What ports write is read once and checked before use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from penstock.datapath.frames import copy_lines, prefetch
+from penstock.datapath.memory import Array, Stateful, Struct
+from penstock.datapath.packet import fence
+from penstock.datapath.ports import BUFFER_BYTES, DOMAIN_WAITING, HEAD, LENGTHS, MAX_SEGMENTS, MORE, PEER_WAITING, STARVED, TAIL
+from penstock.datapath.source import datapath
+from penstock.packet.integers import boolean, u8, u32, u64
+from penstock.switch.module import BROADCAST, DROP, MAX_PORTS
+
+if TYPE_CHECKING:
+    from penstock.switch.module import Module
+
+__all__ = ["BATCH", "Fabric", "PortState", "Reason"]
+
+BATCH = 256
+_LENGTH = 0xFFFF
+#: a run is the index of its first slot, how many slots (above 32 bits), and whether they are one frame
+_CHAIN, _SLOTS = 1 << 63, 0xFFFF
+#: rounds without a frame until a port is looked at now and then only
+_PATIENCE = 64
+#: ports without traffic that are looked at in a round, where nothing moved and where something did
+_SCAN, _SCAN_BUSY = 8, 2
+
+
+class Reason:
+    """Why a port was detached by the fabric (PortState.broken)."""
+
+    NONE, INDEX, LENGTH, CHAIN = range(4)
+    TEXT = ("", "its write index makes no sense", "a slot's length is larger than the slot",
+            f"a frame of more than {MAX_SEGMENTS} segments")
+
+
+class PortState(Struct):
+    """What the fabric knows of a port. Places are in 32-bit words (buffers: bytes) from the start of the ports' memory."""
+
+    #: the ring from the port: its words, and buffers
+    source: u64
+    source_buffers: u64
+    #: the ring to the port
+    target: u64
+    target_buffers: u64
+    #: the page with the waiting words
+    page: u64
+    mask: u32
+    head: u32
+    tail: u32
+    idle: u32
+    attached: boolean
+    #: frames of several slots are understood
+    chains: boolean
+    #: a sender waits for room in this ring, rather than to lose frames
+    patient: boolean
+    broken: u8
+    hot: boolean
+    packets_in: u64
+    bytes_in: u64
+    packets_out: u64
+    bytes_out: u64
+    #: frames lost: the module said so; no such port; this port's ring was full; too large for this port
+    dropped: u64
+    nowhere: u64
+    full: u64
+    too_large: u64
+
+
+class _List(Struct):
+    """The runs for one port, and the room in its ring."""
+
+    first: u32
+    last: u32
+    count: u32
+    room: u32
+
+
+class Fabric(Stateful):
+    """One worker's forwarding: ``turn`` looks at the ports, ``settle`` says whether it may sleep."""
+
+    is_root = True
+
+    faults: u64
+    n_members: u32
+    n_hot: u32
+    n_touched: u32
+    n_wake: u32
+    cursor: u32
+    #: seconds, for what modules forget
+    now_s: u32
+    #: frames moved, all ports
+    moved: u64
+
+    def __init__(self, memory_bytes: int, module: Module):
+        self.module = module
+        self.ports: Array[Any] = Array(cast(Any, PortState), MAX_PORTS, alignment=64)
+        self.lists: Array[Any] = Array(cast(Any, _List), MAX_PORTS + 1)
+        self.members = Array(u32, MAX_PORTS)
+        self.hot = Array(u32, MAX_PORTS)
+        self.touched = Array(u32, BATCH + 1)
+        self.wake = Array(u32, MAX_PORTS)
+        # Runs: slots one after the other that go to the same port. A run is known by the place of its first slot in the batch.
+        self.runs = Array(u64, BATCH, alignment=64)
+        self.next = Array(u32, BATCH, alignment=64)
+        #: every port's memory, each mapped in its place
+        self.memory = Array(u32, memory_bytes // 4, alignment=4096)
+
+    @datapath(inline=False)
+    def release(self, offset: u64) -> None:
+        """What ends a packet: there are none here."""
+
+    # From a port
+
+    @datapath(inline=False)
+    def forward(self, source: u32) -> u32:
+        """Move one batch of a port; gives how many slots."""
+        port = self.ports[source]
+        words: u64 = port.source
+        head: u32 = port.head
+        ready = self.memory[words + TAIL] - head
+        fence()
+        if ready == 0:
+            return u32(0)
+        mask: u32 = port.mask
+        if ready > mask + 1:
+            port.broken = Reason.INDEX
+            return u32(0)
+        buffers: u64 = port.source_buffers
+        lengths: u64 = words + LENGTHS
+        total: u64 = 0
+        # The run that grows: from which slot, how many, and where to.
+        at: u32 = head
+        count: u32 = 0
+        to: u32 = DROP
+        for k in range(min(ready, BATCH)):
+            slot = u64((head + k) & mask)
+            length = self.memory[lengths + slot]
+            if length > BUFFER_BYTES:
+                break
+            goes = self.module.decide(buffers + slot * BUFFER_BYTES, length, source) - 1
+            if goes != to:
+                done = self.enlist(at - head, at, count, True, to, source)
+                at += done
+                if done != count:
+                    count = 0
+                    break
+                count = 0
+                to = goes
+            count += 1
+            total += length
+        at += self.enlist(at - head, at, count, True, to, source)
+        if at == head:
+            return self.forward_chain(source, ready)
+        self.finish(source, at, at - head, total)
+        return at - head
+
+    @datapath(rare=True)
+    def forward_chain(self, source: u32, ready: u32) -> u32:
+        """Move the frame of several slots that comes next, where all of it is there; gives how many slots."""
+        port = self.ports[source]
+        lengths: u64 = port.source + LENGTHS
+        head: u32 = port.head
+        first = self.memory[lengths + u64(head & port.mask)] & _LENGTH
+        total: u64 = 0
+        for k in range(min(ready, MAX_SEGMENTS)):
+            word = self.memory[lengths + u64((head + k) & port.mask)]
+            if (word & _LENGTH) > BUFFER_BYTES or first > BUFFER_BYTES:
+                port.broken = Reason.LENGTH
+                return u32(0)
+            total += word & _LENGTH
+            if word < MORE:
+                at = port.source_buffers + u64(head & port.mask) * BUFFER_BYTES
+                if self.enlist(u32(0), head, k + 1, False, self.module.decide(at, first, source) - 1, source) == 0:
+                    return u32(0)
+                self.finish(source, head + k + 1, u32(1), total)
+                return k + 1
+        if ready >= MAX_SEGMENTS:
+            port.broken = Reason.CHAIN
+        return u32(0)
+
+    @datapath
+    def finish(self, source: u32, head: u32, frames: u32, total: u64) -> None:
+        # What the module wrote comes before what is copied.
+        fence()
+        self.flush(source)
+        port = self.ports[source]
+        port.packets_in += frames
+        port.bytes_in += total
+        port.head = head
+        fence()
+        self.memory[port.source + HEAD] = head
+        self.moved += frames
+
+    @datapath
+    def enlist(self, i: u32, at: u32, slots: u32, single: bool, to: u32, source: u32) -> u32:
+        """Append a run to a port's list; gives how many slots of it are taken. ``single``: a frame each."""
+        if slots == 0:
+            return u32(0)
+        frames = slots if single else u32(1)
+        if to > BROADCAST or to == source:
+            self.ports[source].dropped += frames
+            return slots
+        entry = self.lists[to]
+        if entry.count == 0:
+            if to != BROADCAST:
+                if not self.look_at(to):
+                    self.ports[source].nowhere += frames
+                    return slots
+            self.touched[self.n_touched] = to
+            self.n_touched += 1
+            entry.first = i
+        else:
+            self.next[entry.last] = i
+        taken: u32 = slots
+        if to != BROADCAST:
+            if entry.room < slots:
+                if self.ports[to].patient:
+                    taken = self.shorten(to, single)
+        self.runs[i] = u64(taken) << 32 | at if single else _CHAIN | u64(taken) << 32 | at
+        entry.last = i
+        entry.count += 1
+        return taken
+
+    @datapath(rare=True)
+    def shorten(self, to: u32, single: bool) -> u32:
+        """The part of a run for which a patient port has room."""
+        self.memory[self.ports[to].target + STARVED] = 1
+        return u32(self.lists[to].room) if single else u32(0)
+
+    @datapath
+    def look_at(self, to: u32) -> bool:
+        """Find out how much room a port has; false where it is not there."""
+        target = self.ports[to]
+        if not target.attached or target.broken != 0:
+            return False
+        used = target.tail - self.memory[target.target + HEAD]
+        if used > target.mask + 1:
+            target.broken = Reason.INDEX
+            return False
+        self.lists[to].room = target.mask + 1 - used
+        # With many ports nothing of these is in the cache; they are needed when the whole batch is sorted.
+        slot = u64(target.tail & target.mask)
+        prefetch(self.memory, target.target_buffers + slot * BUFFER_BYTES)
+        prefetch(self.memory, (target.target + LENGTHS + slot) * 4)
+        prefetch(self.memory, (target.target + TAIL) * 4)
+        prefetch(self.memory, (target.page + DOMAIN_WAITING) * 4)
+        return True
+
+    # To ports
+
+    @datapath
+    def flush(self, source: u32) -> None:
+        everywhere = self.lists[BROADCAST]
+        n = self.n_touched
+        if everywhere.count != 0:
+            for m in range(self.n_members):
+                to = self.members[m]
+                if to != source:
+                    if self.lists[to].count != 0 or self.look_at(to):
+                        self.deliver(u32(to), source, True)
+            everywhere.count = 0
+            fence(True)
+            for m in range(self.n_members):
+                self.look_for_sleeper(u32(self.members[m]))
+        else:
+            for t in range(n):
+                self.deliver(u32(self.touched[t]), source, False)
+            # One full fence for all: each reader sees its frames, or we see that it sleeps.
+            fence(True)
+            for t in range(n):
+                self.look_for_sleeper(u32(self.touched[t]))
+        self.n_touched = 0
+
+    @datapath(rare=True)
+    def deliver(self, to: u32, source: u32, with_broadcast: bool) -> None:
+        """Copy what is on a port's list, and on the one for all, in the order of arrival, and publish it.
+
+        Kept out of its caller, so that the processor's registers are all for this loop.
+        """
+        entry = self.lists[to]
+        port, target = self.ports[source], self.ports[to]
+        i: u32 = entry.first
+        count: u32 = entry.count
+        b: u32 = self.lists[BROADCAST].first
+        left: u32 = count
+        more: u32 = self.lists[BROADCAST].count if with_broadcast else u32(0)
+        entry.count = 0
+        start: u32 = target.tail
+        tail: u32 = start
+        end = tail + entry.room
+        here_mask: u32 = port.mask
+        there_mask: u32 = target.mask
+        here_lengths: u64 = port.source + LENGTHS
+        there_lengths: u64 = target.target + LENGTHS
+        here_buffers: u64 = port.source_buffers
+        there_buffers: u64 = target.target_buffers
+        total: u64 = 0
+        for _ in range(count + more):
+            pick: u32 = i
+            if with_broadcast and more != 0 and (left == 0 or b < i):
+                pick = b
+                more -= 1
+                b = self.next[b]
+            else:
+                if with_broadcast:
+                    left -= 1
+                i = self.next[i]
+            run: u64 = self.runs[pick]
+            slots = u32(run >> 32)
+            # A frame of several slots looks very long.
+            if slots > end - tail:
+                slots = self.cut(to, run, end - tail)
+            for s in range(slots):
+                here = u64((u32(run) + s) & here_mask)
+                there = u64(tail & there_mask)
+                word = self.memory[here_lengths + here]
+                # A length that grew since it was checked copies no more than a slot.
+                length = min(word & _LENGTH, BUFFER_BYTES)
+                copy_lines(self.memory, there_buffers + there * BUFFER_BYTES, self.memory, here_buffers + here * BUFFER_BYTES,
+                           (length + 63) >> 6)
+                self.memory[there_lengths + there] = word & MORE | length
+                total += length
+                tail += 1
+        target.tail = tail
+        target.packets_out += tail - start
+        target.bytes_out += total
+        fence()
+        self.memory[target.target + TAIL] = tail
+
+    @datapath(rare=True)
+    def cut(self, to: u32, run: u64, room: u32) -> u32:
+        """How many slots of a run go to a port that has not room for all, or of a frame of several slots."""
+        target = self.ports[to]
+        slots = u32(run >> 32)
+        if run < _CHAIN:
+            target.full += slots - room
+            return room
+        slots = slots & _SLOTS
+        if not target.chains:
+            target.too_large += 1
+            return u32(0)
+        if slots > room:
+            target.full += 1
+            return u32(0)
+        # Counted as one frame.
+        target.packets_out -= slots - 1
+        return slots
+
+    @datapath
+    def look_for_sleeper(self, to: u32) -> None:
+        target = self.ports[to]
+        if self.memory[target.page + DOMAIN_WAITING] != 0:
+            if self.n_wake < MAX_PORTS:
+                self.wake[self.n_wake] = to
+                self.n_wake += 1
+
+    # The worker
+
+    @datapath(inline=False)
+    def turn(self, rounds: u32) -> u64:
+        """Look at the ports some times; gives how many slots moved."""
+        total: u64 = 0
+        for _ in range(rounds):
+            moved: u32 = 0
+            k: u32 = 0
+            for _ in range(self.n_hot):
+                if k < self.n_hot:
+                    source = self.hot[k]
+                    n = self.forward(source)
+                    port = self.ports[source]
+                    port.idle = 0 if n != 0 else port.idle + 1
+                    if n != 0:
+                        self.look_for_starved(u32(source))
+                    moved += n
+                    if port.idle > _PATIENCE or port.broken != 0:
+                        self.cool(k)
+                    else:
+                        k += 1
+            for _ in range(min(self.n_members, u32(_SCAN if moved == 0 else _SCAN_BUSY))):
+                self.cursor = self.cursor + 1 if self.cursor + 1 < self.n_members else u32(0)
+                self.warm(u32(self.members[self.cursor]))
+            total += moved
+            if moved == 0 or self.n_wake != 0:
+                break
+        return total
+
+    @datapath
+    def warm(self, source: u32) -> None:
+        port = self.ports[source]
+        if not port.hot and port.broken == 0 and self.memory[port.source + TAIL] != port.head:
+            port.hot = True
+            port.idle = 0
+            self.hot[self.n_hot] = source
+            self.n_hot += 1
+
+    @datapath
+    def cool(self, k: u32) -> None:
+        self.ports[self.hot[k]].hot = False
+        self.n_hot -= 1
+        self.hot[k] = self.hot[self.n_hot]
+
+    @datapath
+    def look_for_starved(self, source: u32) -> None:
+        """A sender that found its ring full is told that there is room."""
+        port = self.ports[source]
+        fence(True)
+        if self.memory[port.source + STARVED] != 0:
+            self.memory[port.source + STARVED] = 0
+            self.look_for_sleeper(source)
+
+    @datapath(inline=False)
+    def settle(self) -> u64:
+        """Before sleeping: ask every port for a call. Gives 1 where there is something to do already."""
+        for m in range(self.n_members):
+            self.memory[self.ports[self.members[m]].page + PEER_WAITING] = 1
+        fence(True)
+        found: u64 = 0
+        for m in range(self.n_members):
+            port = self.ports[self.members[m]]
+            if port.broken == 0 and self.memory[port.source + TAIL] != port.head:
+                found = 1
+                self.warm(u32(self.members[m]))
+        return found
+
+    @datapath(inline=False)
+    def rouse(self) -> u64:
+        """After sleeping: no port needs to call."""
+        for m in range(self.n_members):
+            self.memory[self.ports[self.members[m]].page + PEER_WAITING] = 0
+        return u64(0)

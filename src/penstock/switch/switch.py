@@ -1,0 +1,298 @@
+"""A switch instance: ports that come and go, a module that can be replaced, and the thread that forwards."""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import re
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from penstock.datapath.futex import futex_wait, futex_wake
+from penstock.datapath.memory import Memory
+from penstock.datapath.ports import PEER_WAITING, PortLayout
+from penstock.ring import OpenPort, PortMemory, SharedPort
+from penstock.runtime.image import LoadedImage
+from penstock.runtime.once import once
+from penstock.runtime.threads import join_thread, start_thread
+from penstock.switch.catalog import make_module
+from penstock.switch.fabric import Fabric, PortState, Reason
+from penstock.switch.module import MAX_PORTS, Module
+from penstock.switch.program import FabricProgram
+from penstock.switch.worker import CONTEXT_BYTES, MAX_WAITS, WorkerContext, WorkerState, worker
+
+__all__ = ["PortCounters", "Switch", "SwitchError"]
+
+#: room for ports, of which only what is mapped costs anything
+_MEMORY_BYTES = 96 << 30
+#: room for the state of modules
+_MODULE_BYTES = 256 << 20
+_NAME = re.compile(r"[0-9a-zA-Z_.-]+")
+_WAIT = struct.Struct("<QQII")
+_WORD_SIZE_FLAG = 2
+_PAUSE_NS = 200_000
+_TICK_S = 0.5
+
+
+class SwitchError(Exception):
+    """What was asked of a switch cannot be done; the message says why."""
+
+
+@dataclass(frozen=True)
+class PortCounters:
+    """Frames and bytes from the port (in) and to it (out), and frames lost by reason."""
+
+    number: int
+    name: str
+    packets_in: int
+    bytes_in: int
+    packets_out: int
+    bytes_out: int
+    #: the module dropped them; it named a port that is not there; the ring to this port was full; too large for this port
+    dropped: int
+    nowhere: int
+    full: int
+    too_large: int
+
+
+@dataclass
+class _Port:
+    number: int
+    name: str
+    layout: PortLayout
+    place: int
+    #: what was made for it here, and is closed with it
+    memory: PortMemory | None
+
+
+@once
+def _worker() -> LoadedImage:
+    return LoadedImage(worker())
+
+
+class Switch:
+    """One switch, in this process. ``module`` is a name with arguments (``learning 60``) or a Module."""
+
+    def __init__(self, name: str = "vale0", module: str | Module = "learning"):
+        if not _NAME.fullmatch(name):
+            raise SwitchError(f"'{name}' is no name for a switch (letters, digits and _.-)")
+        self.name = name
+        self.ports: dict[str, _Port] = {}
+        self.lost: list[tuple[str, str]] = []
+        self.lock = threading.RLock()
+        self._free: dict[int, list[int]] = {}
+        self._end = 0
+        self.module = make_module(module) if isinstance(module, str) else module
+        self.fabric = Fabric(_MEMORY_BYTES, self.module)
+        program = self._program(self.module)
+        self.memory = Memory(program.layout.size + _MODULE_BYTES, huge_pages=False, reserve=False)
+        program.attach(self.memory, fresh=True)
+        self.fabric.now_s = int(time.monotonic())
+        self._loaded = LoadedImage(program.image())
+        self._block = mmap.mmap(-1, CONTEXT_BYTES)
+        self._context = Memory.within(self._block, 0, CONTEXT_BYTES)
+        self._fill_context()
+        self._thread = start_thread(_worker().address + _worker().image.entries["work"], self._context.address)
+        self._closing = threading.Event()
+        self._ticker = threading.Thread(target=self._tick, daemon=True, name=f"switch {name}")
+        self._ticker.start()
+
+    def _program(self, module: Module) -> FabricProgram:
+        module.fabric = self.fabric
+        return FabricProgram(self.fabric, module)
+
+    def _fill_context(self) -> None:
+        image, context, base = self._loaded, self._context, self.memory.address
+        state, fabric = PortState.FIELDS["page"][1], self.fabric
+        for word, value in (
+            (WorkerContext.MEMORY, base), (WorkerContext.TURN, image.address + image.image.entries["turn"]),
+            (WorkerContext.SETTLE, image.address + image.image.entries["settle"]),
+            (WorkerContext.ROUSE, image.address + image.image.entries["rouse"]),
+            (WorkerContext.N_WAKE, base + fabric._offsets["n_wake"]), (WorkerContext.WAKE, base + fabric.wake.offset),
+            (WorkerContext.PAGES, base + fabric.ports.offset + state), (WorkerContext.PORTS, base + fabric.memory.offset),
+            (WorkerContext.STATE_BYTES, fabric.ports.stride), (WorkerContext.PAUSE, _PAUSE_NS),
+        ):
+            context.store(word, 8, value)
+        self._set_waits()
+
+    def _set_waits(self) -> None:
+        """What the worker sleeps on: a word of each port, and ours. With too many ports it looks around instead."""
+        ports = list(self.ports.values()) if len(self.ports) <= MAX_WAITS else []
+        base = self.memory.address + self.fabric.memory.offset
+        words = [(0, self._context.address + WorkerContext.KICK), *((1, base + p.place + 4 * PEER_WAITING) for p in ports)]
+        for i, (expected, address) in enumerate(words):
+            at = WorkerContext.WAITS + i * _WAIT.size
+            self._context.view[at : at + _WAIT.size] = _WAIT.pack(expected, address, _WORD_SIZE_FLAG, 0)
+        self._context.store(WorkerContext.N_WAITS, 8, len(words) if len(self.ports) <= MAX_WAITS else 0)
+
+    # The worker
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Nothing is forwarded inside; frames wait in the rings."""
+        with self.lock:
+            context = self._context
+            context.store(WorkerContext.REQUEST, 8, 1)
+            self._kick()
+            while context.load(WorkerContext.STATE, 4) == WorkerState.RUNNING:
+                futex_wait(context.address + WorkerContext.STATE, WorkerState.RUNNING)
+            try:
+                yield
+            finally:
+                context.store(WorkerContext.REQUEST, 8, 0)
+                self._kick()
+
+    def _kick(self) -> None:
+        self._context.store(WorkerContext.KICK, 4, 1)
+        futex_wake(self._context.address + WorkerContext.KICK)
+
+    def _tick(self) -> None:
+        while not self._closing.wait(_TICK_S):
+            self.fabric.now_s = int(time.monotonic())
+            self.look_for_broken()
+
+    def look_for_broken(self) -> list[tuple[str, str]]:
+        """Detach the ports that broke the rules; gives them, with the reason."""
+        with self.lock:
+            broken = [(p.name, Reason.TEXT[int(self.fabric.ports[p.number].broken)]) for p in self.ports.values()
+                      if self.fabric.ports[p.number].broken]
+            for name, _ in broken:
+                self.detach(name)
+            self.lost += broken
+        return broken
+
+    # Ports
+
+    def open(self, name: str, *, slots: int = 256, patient: bool = False) -> OpenPort:
+        """A virtual port, as a program sees it. ``patient``: senders wait while its ring is full, frames are not lost."""
+        memory = PortMemory(slots)
+        try:
+            self.attach(name, memory, patient=patient)
+        except BaseException:
+            memory.close()
+            raise
+        return OpenPort(memory, name)
+
+    def attach(self, name: str, memory: PortMemory | SharedPort, *, patient: bool = False, number: int | None = None) -> int:
+        """Attach the rings of a port; gives its number, the lowest one that is free. Traffic of other ports goes on."""
+        chains = isinstance(memory, PortMemory)
+        layout = memory.layout if isinstance(memory, PortMemory) else PortLayout(256)
+        offset = 0 if isinstance(memory, PortMemory) else memory.offset
+        with self.lock:
+            if not _NAME.fullmatch(name):
+                raise SwitchError(f"'{name}' is no name for a port (letters, digits and _.-)")
+            if name in self.ports:
+                raise SwitchError(f"{self.name}:{name} is there already")
+            taken = {p.number for p in self.ports.values()}
+            if number is None:
+                number = next((n for n in range(MAX_PORTS) if n not in taken), MAX_PORTS)
+            if number >= MAX_PORTS:
+                raise SwitchError(f"{self.name} has {MAX_PORTS} ports; there is no room for more")
+            if number in taken:
+                raise SwitchError(f"{self.name} has a port {number} already")
+            place = self._room(layout.port_bytes)
+            with self.held():
+                self.memory.map_at(self.fabric.memory.offset + place, layout.port_bytes, memory.descriptor, at=offset)
+                self._enter(number, place, layout, chains=chains, patient=patient)
+                self.ports[name] = _Port(number, name, layout, place, None)
+                self._set_members()
+                self.module.port_attached(number, name)
+            return number
+
+    def _enter(self, number: int, place: int, layout: PortLayout, *, chains: bool, patient: bool) -> None:
+        fabric, base = self.fabric, place // 4
+        word = fabric.memory.view()[place : place + layout.port_bytes].cast("I")
+        rx, tx = layout.rx, layout.tx
+        fabric.ports[number] = {
+            **dict.fromkeys(PortState.FIELDS, 0),
+            "page": base, "source": base + tx, "target": base + rx, "mask": layout.slots - 1,
+            "source_buffers": place + 4 * tx + layout.ring_header_bytes, "target_buffers": place + 4 * rx + layout.ring_header_bytes,
+            # Rings go on where they are: a port can be handed from one switch to another.
+            "head": word[tx], "tail": word[rx + 16], "attached": 1, "chains": int(chains), "patient": int(patient),
+        }
+        word.release()
+
+    def _set_members(self) -> None:
+        """Tell the fabric which ports there are; it stands still."""
+        fabric = self.fabric
+        for i, port in enumerate(self.ports.values()):
+            fabric.members[i] = port.number
+            fabric.ports[port.number].hot = 0
+        fabric.n_members, fabric.n_hot, fabric.n_wake = len(self.ports), 0, 0
+        self._set_waits()
+
+    def _room(self, size: int) -> int:
+        if self._free.get(size):
+            return self._free[size].pop()
+        if self._end + size > _MEMORY_BYTES:
+            raise SwitchError(f"{self.name} has no room for the rings of another port")
+        self._end += size
+        return self._end - size
+
+    def detach(self, name: str) -> None:
+        """Take a port off; what is in its rings stays there."""
+        with self.lock:
+            port = self._port(name)
+            with self.held():
+                del self.ports[name]
+                self.fabric.ports[port.number].attached = 0
+                self._set_members()
+                self.module.port_detached(port.number)
+                self.memory.unmap_at(self.fabric.memory.offset + port.place, port.layout.port_bytes)
+            self._free.setdefault(port.layout.port_bytes, []).append(port.place)
+
+    def _port(self, name: str) -> _Port:
+        try:
+            return self.ports[name]
+        except KeyError:
+            raise SwitchError(f"{self.name} has no port '{name}' (it has {', '.join(self.ports) or 'none'})") from None
+
+    def counters(self) -> list[PortCounters]:
+        """Of all ports, by number."""
+        with self.lock:
+            names = ("packets_in", "bytes_in", "packets_out", "bytes_out", "dropped", "nowhere", "full", "too_large")
+            return [PortCounters(p.number, p.name, *(int(getattr(self.fabric.ports[p.number], n)) for n in names))
+                    for p in sorted(self.ports.values(), key=lambda p: p.number)]
+
+    # The module
+
+    def set_module(self, module: str | Module) -> None:
+        """Another module in the place of the one there is, while traffic flows: no frame is lost."""
+        new = make_module(module) if isinstance(module, str) else module
+        with self.lock:
+            program = self._program(new)
+            if program.layout.size > self.memory.size:
+                raise SwitchError(f"the state of module {new.name} is larger than {_MODULE_BYTES >> 20} MiB")
+            self.fabric.module = new
+            image = LoadedImage(program.image())
+            with self.held():
+                program.attach(self.memory, fresh=False)
+                old, self._loaded, self.module = self._loaded, image, new
+                self._fill_context()
+                for port in self.ports.values():
+                    new.port_attached(port.number, port.name)
+            old.close()
+
+    # The end
+
+    def close(self) -> None:
+        """End the thread and give the memory back; ports keep their rings."""
+        with self.lock:
+            if self._closing.is_set():
+                return
+            self._closing.set()
+            self._context.store(WorkerContext.REQUEST, 8, 2)
+            self._kick()
+            join_thread(self._thread)
+            self.ports.clear()
+        self._ticker.join()
+        self.memory.close()
+
+    def __enter__(self) -> Switch:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
