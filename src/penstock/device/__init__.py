@@ -1,8 +1,10 @@
-"""What a ring can end in: devices of this machine, and the pumps between them and the rings.
+"""What the ring of a port can end in: TAP interfaces and interfaces of this machine.
 
-In: the port of a domain. Out: frames on a network interface, and back, without Python on their way.
+In: the memory of a domain's or a switch's port. Out: the frames on the device, and the device's frames in the ring.
 """
 
-from penstock.device.tap import DeviceError, TapPort
+from penstock.device.interface import InterfacePort
+from penstock.device.pumped import DeviceError, Pumped
+from penstock.device.tap import TapPort
 
-__all__ = ["DeviceError", "TapPort"]
+__all__ = ["DeviceError", "InterfacePort", "Pumped", "TapPort"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import mmap
@@ -9,7 +10,8 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Protocol
 
 from penstock.datapath.futex import futex_wait, futex_wake
 from penstock.datapath.ports import (
@@ -108,6 +110,16 @@ def _buffer(ring: int, index: int) -> int:
     return 4 * ring + RING_HEADER_BYTES + index % SLOTS * BUFFER_BYTES
 
 
+class Follower(Protocol):
+    """A peer that runs by itself (a switch) and is told when the rings jump."""
+
+    def held(self) -> AbstractContextManager[None]:
+        """It leaves the rings alone inside."""
+
+    def resume(self) -> None:
+        """It goes on where the rings say that it was."""
+
+
 class SharedPort:
     """One interface of a domain, from outside: send frames to the domain, receive those it sent.
 
@@ -124,16 +136,18 @@ class SharedPort:
         self._closed = False
         self._fence = threading.Lock()
         self.tail = self.head = 0
+        self.follower: Follower | None = None
         self.mapped_by: Memory | None = None
         self.domain_address = 0
 
     def map_into(self, memory: Memory, offset: int, *, keep: bool = False) -> None:
         """Put the port where an instance has room for it. An instance starts with empty rings, unless it is to ``keep`` them."""
-        if not keep:
-            for base in (RX, TX):
-                for word in (HEAD, TAIL, STARVED):
-                    self._words[base + word] = 0
-        self.resume()
+        with self.follower.held() if self.follower else contextlib.nullcontext():
+            if not keep:
+                for base in (RX, TX):
+                    for word in (HEAD, TAIL, STARVED):
+                        self._words[base + word] = 0
+            self.resume()
         memory.map_at(offset, PORT_BYTES, self.descriptor, at=self.offset)
         self.mapped_by, self.domain_address = memory, memory.address + offset
 
@@ -153,12 +167,16 @@ class SharedPort:
 
     def restore(self, content: Sequence[tuple[int, bytes | memoryview]]) -> None:
         """Make the rings hold that; before the port is mapped with ``keep``."""
-        for at, page in content:
-            self._bytes[at : at + len(page)] = page
+        with self.follower.held() if self.follower else contextlib.nullcontext():
+            for at, page in content:
+                self._bytes[at : at + len(page)] = page
+            self.resume()
 
     def resume(self) -> None:
         """Go on where the rings say that their peer was."""
         self.tail, self.head = self._words[RX + TAIL], self._words[TX + HEAD]
+        if self.follower:
+            self.follower.resume()
 
     def _frame(self, ring: int, index: int) -> bytes:
         """What a slot holds, whatever its length says."""

@@ -61,6 +61,10 @@ class Module(Stateful):
     def port_detached(self, number: int) -> None:
         """A port went; the switch stands still."""
 
+    def command(self, words: Sequence[str]) -> list[tuple[str, ...]]:
+        """What people tell the module while it works; the switch stands still. Raises ModuleError; gives rows to show."""
+        raise ModuleError(f"the module {self.name} takes no commands")
+
     def report(self) -> list[tuple[str, ...]]:
         """Rows for people, the first one the titles: what the module knows."""
         return []

@@ -8,12 +8,12 @@ import re
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from penstock.datapath.futex import futex_wait, futex_wake
 from penstock.datapath.memory import Memory
-from penstock.datapath.ports import PEER_WAITING, PortLayout
+from penstock.datapath.ports import HEAD, PEER_WAITING, TAIL, PortLayout
 from penstock.ring import OpenPort, PortMemory, SharedPort
 from penstock.runtime.image import LoadedImage
 from penstock.runtime.once import once
@@ -64,8 +64,23 @@ class _Port:
     name: str
     layout: PortLayout
     place: int
-    #: what was made for it here, and is closed with it
-    memory: PortMemory | None
+
+
+@dataclass
+class _Follower:
+    """What the port of a domain tells its switch."""
+
+    switch: Switch
+    name: str
+
+    def held(self) -> contextlib.AbstractContextManager[None]:
+        return self.switch.held()
+
+    def resume(self) -> None:
+        """Where the domain's rings were set anew: the fabric goes on at what they say."""
+        port = self.switch.ports.get(self.name)
+        if port is not None:
+            self.switch.read_indices(port)
 
 
 @once
@@ -197,23 +212,30 @@ class Switch:
             with self.held():
                 self.memory.map_at(self.fabric.memory.offset + place, layout.port_bytes, memory.descriptor, at=offset)
                 self._enter(number, place, layout, chains=chains, patient=patient)
-                self.ports[name] = _Port(number, name, layout, place, None)
+                self.ports[name] = _Port(number, name, layout, place)
+                self.read_indices(self.ports[name])
                 self._set_members()
                 self.module.port_attached(number, name)
+            if isinstance(memory, SharedPort):
+                memory.follower = _Follower(self, name)
             return number
 
     def _enter(self, number: int, place: int, layout: PortLayout, *, chains: bool, patient: bool) -> None:
         fabric, base = self.fabric, place // 4
-        word = fabric.memory.view()[place : place + layout.port_bytes].cast("I")
         rx, tx = layout.rx, layout.tx
         fabric.ports[number] = {
             **dict.fromkeys(PortState.FIELDS, 0),
             "page": base, "source": base + tx, "target": base + rx, "mask": layout.slots - 1,
             "source_buffers": place + 4 * tx + layout.ring_header_bytes, "target_buffers": place + 4 * rx + layout.ring_header_bytes,
-            # Rings go on where they are: a port can be handed from one switch to another.
-            "head": word[tx], "tail": word[rx + 16], "attached": 1, "chains": int(chains), "patient": int(patient),
+            "attached": 1, "chains": int(chains), "patient": int(patient),
         }
-        word.release()
+
+    def read_indices(self, port: _Port) -> None:
+        """Rings go on where they say that we were; the fabric stands still, or leaves them alone."""
+        layout = port.layout
+        at = self.fabric.memory.offset + port.place
+        state = self.fabric.ports[port.number]
+        state.head, state.tail = self.memory.load(at + 4 * (layout.tx + HEAD), 4), self.memory.load(at + 4 * (layout.rx + TAIL), 4)
 
     def _set_members(self) -> None:
         """Tell the fabric which ports there are; it stands still."""
@@ -275,6 +297,11 @@ class Switch:
                 for port in self.ports.values():
                     new.port_attached(port.number, port.name)
             old.close()
+
+    def command(self, words: Sequence[str]) -> list[tuple[str, ...]]:
+        """A command for the module, between two batches; raises ModuleError."""
+        with self.held():
+            return self.module.command(words)
 
     # The end
 

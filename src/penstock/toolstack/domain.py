@@ -23,6 +23,8 @@ from penstock.isolation.template import Pages, Template
 from penstock.lang.source import ConfigurationError
 from penstock.ring import SharedPort
 from penstock.runtime.image import ImageCache
+from penstock.switch import SwitchError
+from penstock.switch.host import SwitchHost, is_switch
 from penstock.toolstack.console import Console
 from penstock.toolstack.domainfile import DomainSpec, VifSpec, cpu_set
 from penstock.toolstack.errors import DomainError
@@ -77,6 +79,7 @@ class Domain:
         self.machine.name = spec.name
         self.ports = [SharedPort(str(i)) for i in range(len(spec.vif))]
         self.taps: list[TapPort] = []
+        self.on_switches: list[tuple[SwitchHost, str]] = []
         self.crashed = False
         self.ended = False
         self._started = False
@@ -95,10 +98,14 @@ class Domain:
             return DomainState.PAUSED
         return DomainState.RUNNING if self._started else DomainState.CREATED
 
-    def connect(self) -> None:
-        """Give every interface that names a bridge its host side. Raises DeviceError."""
+    def connect(self, switches: SwitchHost) -> None:
+        """Give every interface that names a switch (``vale…``) or a Linux bridge its other side."""
         for i, vif in enumerate(self.spec.vif):
-            if vif.bridge:
+            if is_switch(vif.bridge):
+                name = f"{vif.bridge}:{vif.vifname or f'vif{self.id}.{i}'}"
+                switches.attach(name, self.ports[i], kind="domain")
+                self.on_switches.append((switches, name))
+            elif vif.bridge:
                 self.taps.append(TapPort(self.ports[i], vif.vifname or f"vif{self.id}.{i}", bridge=vif.bridge))
 
     # Life
@@ -150,6 +157,10 @@ class Domain:
         self.ended = True
         for tap in self.taps:
             tap.close()
+        for switches, name in self.on_switches:
+            # The fabric may have taken it off already, where the domain broke the rules.
+            with contextlib.suppress(SwitchError):
+                switches.detach(name)
         self.machine.close()
         for configuration in self.configurations.values():
             configuration.status = "Halted"

@@ -30,6 +30,7 @@ from penstock.toolstack.errors import DomainError
 from penstock.toolstack.flows import by_source
 from penstock.toolstack.migrate import receive, send
 from penstock.toolstack.pool import MachinePool
+from penstock.toolstack.switchverbs import OpenedPort, SwitchVerbs
 from penstock.toolstack.toolstack import Toolstack
 
 __all__ = ["Service", "serve"]
@@ -42,11 +43,15 @@ _POOL_BYTES = 20 << 20
 class Service:
     """The verbs, with arguments and results that JSON can say."""
 
-    def __init__(self, toolstack: Toolstack):
+    def __init__(self, toolstack: Toolstack, *, until_empty: bool = False):
+        self.until_empty = until_empty
         self.toolstack = toolstack
+        self.switches = SwitchVerbs(toolstack.switches)
         self.stopping = threading.Event()
 
     def call(self, verb: str, arguments: dict[str, Any]) -> Any:
+        if verb.startswith("switch_"):
+            return self._call_switches(verb, arguments)
         method: Callable[..., Any] | None = getattr(self, f"do_{verb}", None)
         if method is None:
             raise DomainError(f"the toolstack knows no '{verb}' (another version?)")
@@ -54,6 +59,19 @@ class Service:
             return method(**arguments)
         except TypeError as error:
             raise DomainError(f"{verb}: {error}") from None
+
+    def _call_switches(self, verb: str, arguments: dict[str, Any]) -> Any:
+        try:
+            return self.switches.call(verb, arguments)
+        except TypeError as error:
+            raise DomainError(f"{verb}: {error}") from None
+        finally:
+            self.end_if_empty()
+
+    def end_if_empty(self) -> None:
+        """End with the last domain and the last switch, where that was asked for."""
+        if self.until_empty and not self.toolstack.domains and self.toolstack.switches.is_empty:
+            self.stopping.set()
 
     def do_create(self, path: str = "", spec: dict[str, Any] | None = None, paused: bool = False) -> dict[str, Any]:
         described = from_values(spec, "domain") if spec is not None else load(path)
@@ -166,7 +184,25 @@ class _Handler(socketserver.StreamRequestHandler):
             if line == MIGRATE_REQUEST:
                 self._take_over()
                 return
-            self._answer(self._result(line))
+            answer = self._result(line)
+            if isinstance(answer.get("result"), OpenedPort):
+                self._hold(answer["result"])
+                return
+            self._answer(answer)
+
+    def _hold(self, port: OpenedPort) -> None:
+        """Hand the port's memory over; it is there until this connection ends."""
+        try:
+            text = json.dumps({"result": {"name": port.name, "number": port.number}}).encode() + b"\n"
+            socket.send_fds(self.request, [text], [port.descriptor])
+            os.close(port.descriptor)
+            while self.request.recv(1 << 16):
+                pass
+        except OSError:
+            pass
+        finally:
+            port.release()
+            self.server.service.end_if_empty()
 
     def _take_over(self) -> None:
         """From here on the connection is a migration's."""
@@ -202,7 +238,7 @@ class _Server(socketserver.ThreadingUnixStreamServer):
 
 
 def serve(path: Path, *, pool_size: int = _POOL_SIZE, until_empty: bool = False) -> None:
-    """Run the toolstack until it is told to stop; ``until_empty`` ends it with its last domain."""
+    """Run the toolstack until it is told to stop; ``until_empty`` ends it with its last domain or switch."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with contextlib.suppress(FileNotFoundError):
         if _answers(path):
@@ -210,9 +246,8 @@ def serve(path: Path, *, pool_size: int = _POOL_SIZE, until_empty: bool = False)
         path.unlink()
     pool = MachinePool(choose()[0], size=pool_size, data_bytes=_POOL_BYTES) if pool_size else None
     with Toolstack(pool=pool) as toolstack:
-        service = Service(toolstack)
-        if until_empty:
-            toolstack.listeners.append(lambda what, _: service.stopping.set() if what == "destroyed" and not toolstack.domains else None)
+        service = Service(toolstack, until_empty=until_empty)
+        toolstack.listeners.append(lambda what, _: service.end_if_empty() if what == "destroyed" else None)
         with _Server(str(path), _Handler, bind_and_activate=False) as server:
             server.service = service
             before = os.umask(0o077)

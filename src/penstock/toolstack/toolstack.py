@@ -16,6 +16,8 @@ from penstock.isolation import choose
 from penstock.isolation.errors import MachineError
 from penstock.isolation.layout import Event, State
 from penstock.isolation.machine import Instance, Machine
+from penstock.switch import SwitchError
+from penstock.switch.host import SwitchHost
 from penstock.toolstack.capper import Capper
 from penstock.toolstack.domain import Domain, DomainState, memory_for
 from penstock.toolstack.domainfile import DomainSpec
@@ -54,6 +56,8 @@ class Toolstack:
 
     def __init__(self, *, pool: MachinePool | None = None) -> None:
         self.pool = pool
+        #: the switches that domains' interfaces and programs hang on
+        self.switches = SwitchHost()
         self.domains: dict[int, Domain] = {}
         self._ids = itertools.count(1)
         self._lock = threading.RLock()
@@ -109,13 +113,13 @@ class Toolstack:
             domain.machine.on_event = lambda _machine, event: self._event(domain, event)
             domain.machine.on_finished = lambda instance: self._finished(domain, instance)
             self._tell("created", domain)
-            domain.connect()
+            domain.connect(self.switches)
             if text:
                 domain.install(text, file=spec.click)
             domain.start(paused=paused)
         except BaseException as error:
             self._forget(domain)
-            if isinstance(error, MachineError | DeviceError):
+            if isinstance(error, MachineError | DeviceError | SwitchError):
                 raise DomainError(f"{spec.name}: {error}") from None
             raise
         self._watch()
@@ -337,6 +341,7 @@ class Toolstack:
         self._capper.close()
         for domain in list(self.domains.values()):
             self._forget(domain)
+        self.switches.close()
         if self.pool is not None:
             self.pool.close()
 

@@ -1,0 +1,45 @@
+"""An interface of this machine (a NIC, a veth) at the other end of a port, through a packet socket."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+
+from penstock.device.pumped import DeviceError, Pumped
+from penstock.ring import PortMemory, SharedPort
+
+__all__ = ["InterfacePort"]
+
+_ETH_P_ALL = 3
+_SOL_PACKET, _PACKET_ADD_MEMBERSHIP, _PACKET_IGNORE_OUTGOING, _PACKET_QDISC_BYPASS = 263, 1, 23, 20
+_PACKET_MR_PROMISC = 1
+_BUFFER_BYTES = 8 << 20
+
+
+class InterfacePort(Pumped):
+    """Frames that the interface receives go to the port, and the other way round. The host's own stack sees them too.
+
+    What this host sends through the interface is not received. Needs the right CAP_NET_RAW.
+    """
+
+    def __init__(self, port: SharedPort | PortMemory, name: str):
+        self.name = name
+        try:
+            index = socket.if_nametoindex(name)
+            made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        except PermissionError:
+            raise DeviceError(f"{name}: packet sockets need the right CAP_NET_RAW (run it as root)") from None
+        except OSError as error:
+            there = ", ".join(n for _, n in socket.if_nameindex())
+            raise DeviceError(f"{name}: {'no such interface' if error.errno in (errno.ENODEV, errno.ENXIO, None) else error.strerror} "
+                              f"(there are {there})") from None
+        with made:
+            made.setsockopt(_SOL_PACKET, _PACKET_ADD_MEMBERSHIP, struct.pack("iHH8s", index, _PACKET_MR_PROMISC, 0, b""))
+            made.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
+            made.setsockopt(_SOL_PACKET, _PACKET_QDISC_BYPASS, 1)
+            for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+                made.setsockopt(socket.SOL_SOCKET, option, _BUFFER_BYTES)
+            made.bind((name, _ETH_P_ALL))
+            made.setblocking(False)
+            super().__init__(port, made.detach(), is_socket=True)

@@ -1,0 +1,95 @@
+"""A device's descriptor at a port, and the two threads between them."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import mmap
+import os
+from typing import Protocol
+
+from penstock.datapath.futex import futex_wake
+from penstock.datapath.memory import Memory
+from penstock.datapath.ports import DOMAIN_WAITING, PEER_WAITING
+from penstock.device.pump import CONTEXT_BYTES, PumpContext, pumps
+from penstock.ring import PortMemory
+from penstock.runtime.image import LoadedImage
+from penstock.runtime.once import once
+from penstock.runtime.threads import join_thread, start_thread
+
+__all__ = ["DeviceError", "Pumped"]
+
+
+class DeviceError(Exception):
+    """A device cannot be made or joined; the message says why and what to do."""
+
+
+class _Port(Protocol):
+    @property
+    def address(self) -> int: ...
+
+
+@once
+def _loaded() -> LoadedImage:
+    return LoadedImage(pumps())
+
+
+class Pumped:
+    """Moves frames between ``descriptor``, which it closes at the end, and a port: a domain's, or with PortMemory a switch's."""
+
+    def __init__(self, port: _Port, descriptor: int, *, is_socket: bool = False):
+        self.port, self._descriptor = port, descriptor
+        to_switch = isinstance(port, PortMemory)
+        self._mine = DOMAIN_WAITING if to_switch else PEER_WAITING
+        self._stop = os.eventfd(0, os.EFD_CLOEXEC)
+        self._block = mmap.mmap(-1, 2 * CONTEXT_BYTES)
+        self._contexts = [Memory.within(self._block, i * CONTEXT_BYTES, CONTEXT_BYTES) for i in range(2)]
+        self._threads: list[int] = []
+        image = _loaded()
+        loops = ("inward_to_switch", "outward_from_switch") if to_switch else ("inward", "outward")
+        for context, loop in zip(self._contexts, loops):
+            context.store(PumpContext.DEVICE, 8, descriptor)
+            context.store(PumpContext.PORT, 8, port.address)
+            context.store(PumpContext.STOP_DESCRIPTOR, 8, self._stop)
+            context.store(PumpContext.IS_SOCKET, 8, int(is_socket))
+            self._threads.append(start_thread(image.address + image.image.entries[loop], context.address))
+
+    def _both(self, offset: PumpContext) -> tuple[int, int]:
+        return self._contexts[0].load(offset, 8), self._contexts[1].load(offset, 8)
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Frames moved from the device, and to it."""
+        return self._both(PumpContext.COUNT)
+
+    @property
+    def drops(self) -> tuple[int, int]:
+        return self._both(PumpContext.DROPS)
+
+    @property
+    def is_broken(self) -> bool:
+        """The other side broke the rules of its ring; nothing is moved any more."""
+        return any(self._both(PumpContext.BROKEN))
+
+    def close(self) -> None:
+        """End the threads and close the descriptor."""
+        if not self._threads:
+            return
+        for context in self._contexts:
+            context.store(PumpContext.STOP, 8, 1)
+        os.eventfd_write(self._stop, 1)
+        waiting = self.port.address + 4 * self._mine
+        ctypes.c_uint32.from_address(waiting).value = 0
+        futex_wake(waiting)
+        for thread in self._threads:
+            join_thread(thread)
+        self._threads.clear()
+        with contextlib.suppress(OSError):
+            os.close(self._descriptor)
+        os.close(self._stop)
+
+    def __enter__(self) -> Pumped:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()

@@ -1,0 +1,266 @@
+"""All switches of a process: made with their first port, gone with their last one, unless they are to stay."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from dataclasses import dataclass
+
+from penstock.device import DeviceError, InterfacePort, Pumped, TapPort
+from penstock.ring import PortMemory, SharedPort
+from penstock.switch.switch import PortCounters, Switch, SwitchError
+
+__all__ = ["PortInfo", "SwitchHost", "SwitchInfo", "split"]
+
+
+def split(name: str) -> tuple[str, str]:
+    """``vale0:p1`` as (switch, port)."""
+    switch, colon, port = name.partition(":")
+    if not colon or not switch or not port:
+        raise SwitchError(f"'{name}' is no port of a switch (as in vale0:p1)")
+    if not is_switch(switch):
+        raise SwitchError(f"'{switch}' is no name for a switch: it begins with 'vale'")
+    return switch, port
+
+
+def is_switch(name: str) -> bool:
+    return name.startswith("vale")
+
+
+@dataclass(frozen=True)
+class PortInfo:
+    """One line of a list."""
+
+    switch: str
+    switch_number: int
+    kind: str
+    slots: int
+    counters: PortCounters
+
+
+@dataclass(frozen=True)
+class SwitchInfo:
+    name: str
+    number: int
+    module: str
+    persistent: bool
+    ports: list[PortInfo]
+    #: ports that were detached because they broke the rules, and how
+    lost: list[tuple[str, str]]
+
+
+@dataclass
+class _Attached:
+    kind: str
+    memory: PortMemory | None
+    device: Pumped | None
+
+
+class SwitchHost:
+    """Switches by name, and what hangs on their ports. Methods may be called from any thread."""
+
+    def __init__(self) -> None:
+        self.switches: dict[str, Switch] = {}
+        self._numbers: dict[str, int] = {}
+        self._persistent: set[str] = set()
+        self._attached: dict[tuple[str, str], _Attached] = {}
+        #: TAP interfaces that stay when no switch has them (``vale-ctl -n``), with their rings
+        self._interfaces: dict[str, tuple[PortMemory, TapPort]] = {}
+        self._lock = threading.RLock()
+
+    # Switches
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.switches and not self._interfaces
+
+    def find(self, name: str) -> Switch:
+        with self._lock:
+            if name not in self.switches:
+                raise SwitchError(f"there is no switch '{name}' (there are {', '.join(self.switches) or 'none'})")
+            return self.switches[name]
+
+    def make(self, name: str, *, module: str = "learning", persistent: bool = False) -> Switch:
+        """The switch of that name, made where it is not there."""
+        with self._lock:
+            if name not in self.switches:
+                if not is_switch(name):
+                    raise SwitchError(f"'{name}' is no name for a switch: it begins with 'vale'")
+                number = next(n for n in range(len(self._numbers) + 1) if n not in self._numbers.values())
+                self.switches[name] = Switch(name, module)
+                self._numbers[name] = number
+            if persistent:
+                self._persistent.add(name)
+            return self.switches[name]
+
+    def destroy(self, name: str) -> None:
+        """Detach all ports; the switch goes."""
+        with self._lock:
+            switch = self.find(name)
+            self._persistent.discard(name)
+            for port in list(switch.ports):
+                self.detach(f"{name}:{port}")
+            self._drop_empty(name)
+
+    def _drop_empty(self, name: str) -> None:
+        switch = self.switches.get(name)
+        if switch is not None and not switch.ports and name not in self._persistent:
+            switch.close()
+            del self.switches[name], self._numbers[name]
+
+    # Ports
+
+    def attach(self, name: str, memory: PortMemory | SharedPort, *, kind: str = "virtual", patient: bool = False,
+               device: Pumped | None = None, own: bool = False) -> int:
+        """Attach rings that are there; with ``own`` the memory is closed when the port goes. Gives the port's number."""
+        switch_name, port = split(name)
+        with self._lock:
+            switch = self.make(switch_name)
+            try:
+                number = switch.attach(port, memory, patient=patient)
+            except BaseException:
+                self._drop_empty(switch_name)
+                raise
+            owned = memory if own and isinstance(memory, PortMemory) else None
+            self._attached[switch_name, port] = _Attached(kind, owned, device)
+            return number
+
+    def open(self, name: str, *, slots: int = 256, patient: bool = False) -> int:
+        """A virtual port for a program; gives a descriptor of its memory, which is the caller's to close."""
+        memory = PortMemory(slots)
+        try:
+            self.attach(name, memory, patient=patient, own=True)
+        except BaseException:
+            memory.close()
+            raise
+        return os.dup(memory.descriptor)
+
+    def attach_interface(self, name: str, *, host: bool = False, slots: int = 256) -> int:
+        """``vale0:eth0``: an interface of this machine, or one made with ``make_interface``.
+
+        ``host``: the host's own stack gets a port too, ``eth0^``, as a TAP interface named ``eth0-host``.
+        """
+        switch, interface = split(name)
+        with self._lock:
+            if interface in self._interfaces:
+                return self.attach(name, self._interfaces[interface][0], kind="persistent")
+            memory = PortMemory(slots)
+            try:
+                device: Pumped = InterfacePort(memory, interface)
+            except BaseException:
+                memory.close()
+                raise
+            try:
+                number = self.attach(name, memory, kind="interface", device=device, own=True)
+            except BaseException:
+                device.close()
+                memory.close()
+                raise
+            if host:
+                try:
+                    self._attach_tap(f"{switch}:{interface}.host", f"{interface[:10]}-host", slots)
+                except BaseException:
+                    self.detach(name)
+                    raise
+            return number
+
+    def attach_tap(self, name: str, *, slots: int = 256) -> int:
+        """``vale0:tap3``: a TAP interface of that name, made for the port and gone with it."""
+        return self._attach_tap(name, split(name)[1], slots)
+
+    def _attach_tap(self, name: str, interface: str, slots: int) -> int:
+        with self._lock:
+            memory = PortMemory(slots)
+            device: Pumped | None = None
+            try:
+                device = TapPort(memory, interface)
+                return self.attach(name, memory, kind="tap", device=device, own=True)
+            except BaseException:
+                if device is not None:
+                    device.close()
+                memory.close()
+                raise
+
+    def detach(self, name: str) -> None:
+        switch_name, port = split(name)
+        with self._lock:
+            switch = self.find(switch_name)
+            switch.detach(port)
+            self._end(switch_name, port)
+            self._drop_empty(switch_name)
+
+    def _end(self, switch: str, port: str) -> None:
+        attached = self._attached.pop((switch, port), None)
+        if attached is not None:
+            if attached.device is not None:
+                attached.device.close()
+            if attached.memory is not None:
+                attached.memory.close()
+
+    def forget_broken(self) -> None:
+        """Let go of what hung on ports that the fabric detached."""
+        with self._lock:
+            for switch, port in list(self._attached):
+                if port not in self.switches[switch].ports:
+                    self._end(switch, port)
+                    self._drop_empty(switch)
+
+    # Interfaces that stay
+
+    def make_interface(self, name: str, *, slots: int = 256) -> None:
+        """``vale-ctl -n``: an interface of the host's stack that can be attached to a switch and taken off again."""
+        with self._lock:
+            memory = PortMemory(slots)
+            try:
+                self._interfaces[name] = memory, TapPort(memory, name)
+            except BaseException:
+                memory.close()
+                raise
+
+    def destroy_interface(self, name: str) -> None:
+        with self._lock:
+            if name not in self._interfaces:
+                raise SwitchError(f"'{name}' was not made here (there are {', '.join(self._interfaces) or 'none'})")
+            for switch in self.switches.values():
+                if name in switch.ports:
+                    raise SwitchError(f"{switch.name}:{name} is attached: detach it first")
+            memory, tap = self._interfaces.pop(name)
+            tap.close()
+            memory.close()
+
+    # Looking
+
+    def infos(self, name: str = "") -> list[SwitchInfo]:
+        with self._lock:
+            self.forget_broken()
+            chosen = [self.find(name)] if name else sorted(self.switches.values(), key=lambda s: self._numbers[s.name])
+            return [self._info(s) for s in chosen]
+
+    def _info(self, switch: Switch) -> SwitchInfo:
+        number = self._numbers[switch.name]
+        ports = [PortInfo(switch.name, number, self._kind(switch.name, c.name), switch.ports[c.name].layout.slots, c)
+                 for c in switch.counters()]
+        return SwitchInfo(switch.name, number, switch.module.name, switch.name in self._persistent, ports, list(switch.lost))
+
+    def _kind(self, switch: str, port: str) -> str:
+        attached = self._attached.get((switch, port))
+        return attached.kind if attached else "virtual"
+
+    def load_module(self, name: str, module: str) -> None:
+        self.find(name).set_module(module)
+
+    def close(self) -> None:
+        with self._lock:
+            for name in list(self.switches):
+                with contextlib.suppress(SwitchError):
+                    self.destroy(name)
+            for name in list(self._interfaces):
+                with contextlib.suppress(SwitchError, DeviceError):
+                    self.destroy_interface(name)
+
+    def __enter__(self) -> SwitchHost:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()

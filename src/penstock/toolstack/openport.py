@@ -1,0 +1,48 @@
+"""Opening a port of a switch that another process keeps: frames go through shared memory, not through that process's socket."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+from penstock.ring import OpenPort, PortMemory
+from penstock.toolstack.client import Client
+from penstock.toolstack.errors import DomainError
+
+__all__ = ["RemotePort"]
+
+
+class RemotePort(OpenPort):
+    """``vale0:p1``, made now and gone with this object or this process. A toolstack is started where none runs."""
+
+    def __init__(self, name: str, *, slots: int = 256, patient: bool = False, path: Path | None = None):
+        with Client(path) as client:
+            self._connection = socket.socket(socket.AF_UNIX)
+            self._connection.connect(str(client.path))
+        try:
+            request = {"verb": "switch_open", "arguments": {"name": name, "slots": slots, "patient": patient}}
+            self._connection.sendall(json.dumps(request).encode() + b"\n")
+            line, descriptors, _, _ = socket.recv_fds(self._connection, 1 << 16, 1)
+            answer = json.loads(line or b'{"error": "the toolstack has gone"}')
+            if "error" in answer or not descriptors:
+                raise DomainError(answer.get("error", "the toolstack gave no port"))
+        except BaseException:
+            self._connection.close()
+            raise
+        self.number = int(answer["result"]["number"])
+        super().__init__(PortMemory(descriptor=descriptors[0]), name)
+
+    def close(self) -> None:
+        super().close()
+        self._connection.close()
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the switch still has the port."""
+        try:
+            return self._connection.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK) != b""
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
