@@ -26,7 +26,7 @@ class Still:
         module.fabric = self.fabric
         self.program = FabricProgram(self.fabric, module)
         self.memory = Memory(self.program.layout.size)
-        self.program.attach(self.memory, fresh=True)
+        self.program.attach(self.memory)
         self.bytes = self.fabric.memory.view()
         self.words = self.bytes.cast("I")
         for i in range(ports):

@@ -21,6 +21,7 @@ SUBCOMMANDS = {
     "fmt": ("language", "print a configuration in the standard style"),
     "flatten": ("language", "print a configuration without compound elements"),
     "vm": ("vm", "domains: make them, look at them, move them, end them"),
+    "switch": ("switch", "switches: their ports, counters and modules"),
     "doctor": ("doctor", "say what this machine lacks, and the command that mends it"),
     "graph": ("language", "draw a configuration (SVG or Graphviz)"),
 }

@@ -104,7 +104,7 @@ class Switch:
         self.fabric = Fabric(_MEMORY_BYTES, self.module)
         program = self._program(self.module)
         self.memory = Memory(program.layout.size + _MODULE_BYTES, huge_pages=False, reserve=False)
-        program.attach(self.memory, fresh=True)
+        program.attach(self.memory)
         self.fabric.now_s = int(time.monotonic())
         self._loaded = LoadedImage(program.image())
         self._block = mmap.mmap(-1, CONTEXT_BYTES)
@@ -291,7 +291,7 @@ class Switch:
             self.fabric.module = new
             image = LoadedImage(program.image())
             with self.held():
-                program.attach(self.memory, fresh=False)
+                program.replace(self.memory)
                 old, self._loaded, self.module = self._loaded, image, new
                 self._fill_context()
                 for port in self.ports.values():

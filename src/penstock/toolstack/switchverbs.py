@@ -7,6 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from penstock.datapath.llvm.compile import CompileError
+from penstock.datapath.source import DatapathError
+from penstock.device import DeviceError
 from penstock.ring import RingError
 from penstock.switch import ModuleError, SwitchError
 from penstock.switch.catalog import module_classes
@@ -38,7 +41,7 @@ class SwitchVerbs:
             raise DomainError(f"the toolstack knows no '{verb}' (another version?)")
         try:
             return method(**arguments)
-        except (SwitchError, RingError, ModuleError) as error:
+        except (SwitchError, RingError, ModuleError, DeviceError, DatapathError, CompileError) as error:
             raise DomainError(str(error)) from None
 
     def do_switch_open(self, name: str, slots: int = 256, patient: bool = False) -> OpenedPort:

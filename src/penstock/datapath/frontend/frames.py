@@ -7,7 +7,7 @@ from typing import Any
 from penstock.datapath import ir
 from penstock.datapath.frames import LINE_BYTES
 from penstock.datapath.frontend.packets import PacketOperations
-from penstock.datapath.frontend.values import BOOL, U32, U64, CursorValue, Owned, PacketValue, Runtime
+from penstock.datapath.frontend.values import BOOL, U32, U64, CursorValue, PacketValue, Runtime
 from penstock.datapath.memory import Array
 from penstock.packet import headers
 
@@ -20,6 +20,18 @@ class FrameOperations(PacketOperations):
     def __init__(self, *args: Any):
         super().__init__(*args)
         self.frame_lengths: dict[int, ir.Local] = {}
+
+    def is_frame(self, value: PacketValue) -> bool:
+        return value.local.number in self.frame_lengths
+
+    def use(self, packet: PacketValue, *, maybe: bool = False) -> ir.Local:
+        """Nobody owns a frame: it is there as long as its memory."""
+        return packet.local if self.is_frame(packet) else super().use(packet, maybe=maybe)
+
+    def give_away(self, packet: PacketValue, *, maybe: bool = False) -> ir.Local:
+        if self.is_frame(packet):
+            raise self.error("a frame stays where it lies: it cannot be passed on, stored or killed")
+        return super().give_away(packet, maybe=maybe)
 
     def meta(self, packet: ir.Local, name: str) -> ir.Expr:
         if packet.number not in self.frame_lengths:
@@ -43,7 +55,7 @@ class FrameOperations(PacketOperations):
         place = ir.Binary(U64, "add", first, ir.Const(U64, array.offset))
         local = self.local(ir.PACKET, "frame")
         self.emit(ir.Assign(self.line, local, ir.Allocate(ir.PACKET, place)))
-        self.state[local.number] = Owned.BORROWED
+        del self.state[local.number]
         self.frame_lengths[local.number] = size
         return PacketValue(local)
 

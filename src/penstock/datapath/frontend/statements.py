@@ -377,6 +377,9 @@ class Translator(Expressions):
             isinstance(value, PlaceValue) and isinstance(value.place.kind, IntType)
         ):
             value = self.loaded(value)
+        if isinstance(value, PacketValue) and self.is_frame(value):
+            frame.env[name] = value
+            return
         if isinstance(value, PacketValue):
             local = self.local(ir.PACKET, name)
             self._transfer(local, value)
