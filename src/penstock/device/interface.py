@@ -23,7 +23,7 @@ class InterfacePort(Pumped):
     What this host sends through the interface is not received. Needs the right CAP_NET_RAW.
     """
 
-    def __init__(self, port: SharedPort | PortMemory, name: str):
+    def __init__(self, port: SharedPort | PortMemory, name: str, *, is_owner: bool = True):
         self.name = name
         try:
             index = socket.if_nametoindex(name)
@@ -42,4 +42,4 @@ class InterfacePort(Pumped):
                 made.setsockopt(socket.SOL_SOCKET, option, _BUFFER_BYTES)
             made.bind((name, _ETH_P_ALL))
             made.setblocking(False)
-            super().__init__(port, made.detach(), is_socket=True)
+            super().__init__(port, made.detach(), is_socket=True, is_owner=is_owner)

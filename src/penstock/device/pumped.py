@@ -35,11 +35,14 @@ def _loaded() -> LoadedImage:
 
 
 class Pumped:
-    """Moves frames between ``descriptor``, which it closes at the end, and a port: a domain's, or with PortMemory a switch's."""
+    """Moves frames between ``descriptor``, which it closes at the end, and a port: a domain's, or with PortMemory a switch's.
 
-    def __init__(self, port: _Port, descriptor: int, *, is_socket: bool = False):
+    With ``is_owner`` false the other side of PortMemory is the program that opened it, not a switch.
+    """
+
+    def __init__(self, port: _Port, descriptor: int, *, is_socket: bool = False, is_owner: bool = True):
         self.port, self._descriptor = port, descriptor
-        to_switch = isinstance(port, PortMemory)
+        to_switch = isinstance(port, PortMemory) and is_owner
         self._mine = DOMAIN_WAITING if to_switch else PEER_WAITING
         self._stop = os.eventfd(0, os.EFD_CLOEXEC)
         self._block = mmap.mmap(-1, 2 * CONTEXT_BYTES)

@@ -21,7 +21,7 @@ _MAX_NAME = 15
 class TapPort(Pumped):
     """A TAP interface whose frames go to a port and come from it, by two threads that have no Python in them."""
 
-    def __init__(self, port: SharedPort | PortMemory, name: str, *, bridge: str = ""):
+    def __init__(self, port: SharedPort | PortMemory, name: str, *, bridge: str = "", is_owner: bool = True):
         if not 0 < len(name) <= _MAX_NAME or "/" in name or any(c.isspace() for c in name):
             raise DeviceError(f"'{name}' is no name for an interface (1 to {_MAX_NAME} characters, no spaces)")
         self.name, self.bridge = name, bridge
@@ -31,7 +31,7 @@ class TapPort(Pumped):
         except BaseException:
             os.close(descriptor)
             raise
-        super().__init__(port, descriptor)
+        super().__init__(port, descriptor, is_owner=is_owner)
 
     def _open(self) -> int:
         try:

@@ -79,8 +79,9 @@ class Generator(Stateful):
         if count < frames:
             self.memory[self.tx + STARVED] = 1
         since: u32 = 0
+        total: u64 = 0
+        k: u32 = self.number % self.n_templates
         for _ in range(count):
-            k = self.number % self.n_templates
             length = self.template_lengths[k]
             for part in range(self.fragments):
                 slot = tail & (self.slots - 1)
@@ -92,14 +93,19 @@ class Generator(Stateful):
                         f.data.u32[SEQUENCE_OFFSET] = self.number
                 self.memory[self.tx + LENGTHS + slot] = length | (MORE if part + 1 < self.fragments else 0)
                 tail += 1
-                self.sent_bytes += length
-            self.number += 1
-            self.sent += 1
+                total += length
+            if self.numbered:
+                self.number += 1
+            k = k + 1 if k + 1 < self.n_templates else u32(0)
             since += 1
             if since == burst:
                 fence()
                 self.memory[self.tx + TAIL] = tail
                 since = 0
+        if not self.numbered:
+            self.number = k
+        self.sent += count
+        self.sent_bytes += total
         fence()
         self.memory[self.tx + TAIL] = tail
         return u64(count) | self.look_for_sleeper()
