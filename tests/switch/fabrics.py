@@ -38,7 +38,7 @@ class Still:
                 "attached": 1, "chains": int(i not in without_chains), "patient": int(i in patient),
             }
             self.fabric.members[i] = i  # type: ignore[assignment]
-        self.fabric.n_members = ports
+        self.fabric.n_members, self.fabric.n_patient = ports, len(patient)
         self._loaded: LoadedImage | None = None
         if engine == "compiled":
             self._loaded = LoadedImage(self.program.image())

@@ -16,7 +16,7 @@ from penstock.datapath.memory import Array, Stateful, Struct
 from penstock.datapath.packet import fence
 from penstock.datapath.ports import BUFFER_BYTES, DOMAIN_WAITING, HEAD, LENGTHS, MAX_SEGMENTS, MORE, PEER_WAITING, STARVED, TAIL
 from penstock.datapath.source import datapath
-from penstock.packet.integers import boolean, u8, u32, u64
+from penstock.packet.integers import boolean, u8, u16, u32, u64
 from penstock.switch.module import BROADCAST, DROP, MAX_PORTS
 
 if TYPE_CHECKING:
@@ -56,11 +56,13 @@ class PortState(Struct):
     mask: u32
     head: u32
     tail: u32
-    idle: u32
+    #: room that is not promised yet, of a patient port
+    left: u32
+    idle: u16
     attached: boolean
     #: frames of several slots are understood
     chains: boolean
-    #: a sender waits for room in this ring, rather than to lose frames
+    #: senders wait for room in this ring, rather than to lose frames (those for one port, not those for all)
     patient: boolean
     broken: u8
     hot: boolean
@@ -91,6 +93,7 @@ class Fabric(Stateful):
 
     faults: u64
     n_members: u32
+    n_patient: u32
     n_hot: u32
     n_touched: u32
     n_wake: u32
@@ -215,26 +218,34 @@ class Fabric(Stateful):
                 if not self.look_at(to):
                     self.ports[source].nowhere += frames
                     return slots
+        taken: u32 = slots
+        if self.n_patient != 0 and to != BROADCAST:
+            if self.ports[to].patient:
+                taken = self.shorten(to, slots, single)
+                if taken == 0:
+                    return u32(0)
+        if entry.count == 0:
             self.touched[self.n_touched] = to
             self.n_touched += 1
             entry.first = i
         else:
             self.next[entry.last] = i
-        taken: u32 = slots
-        if to != BROADCAST:
-            if entry.room < slots:
-                if self.ports[to].patient:
-                    taken = self.shorten(to, single)
         self.runs[i] = u64(taken) << 32 | at if single else _CHAIN | u64(taken) << 32 | at
         entry.last = i
         entry.count += 1
         return taken
 
     @datapath(rare=True)
-    def shorten(self, to: u32, single: bool) -> u32:
+    def shorten(self, to: u32, slots: u32, single: bool) -> u32:
         """The part of a run for which a patient port has room."""
-        self.memory[self.ports[to].target + STARVED] = 1
-        return u32(self.lists[to].room) if single else u32(0)
+        target = self.ports[to]
+        taken = min(slots, target.left)
+        if taken < slots:
+            self.memory[target.target + STARVED] = 1
+            if not single:
+                return u32(0)
+        target.left -= taken
+        return taken
 
     @datapath
     def look_at(self, to: u32) -> bool:
@@ -247,6 +258,7 @@ class Fabric(Stateful):
             target.broken = Reason.INDEX
             return False
         self.lists[to].room = target.mask + 1 - used
+        target.left = target.mask + 1 - used
         # With many ports nothing of these is in the cache; they are needed when the whole batch is sorted.
         slot = u64(target.tail & target.mask)
         prefetch(self.memory, target.target_buffers + slot * BUFFER_BYTES)

@@ -174,9 +174,9 @@ class Switch:
         with self.lock:
             broken = [(p.name, Reason.TEXT[int(self.fabric.ports[p.number].broken)]) for p in self.ports.values()
                       if self.fabric.ports[p.number].broken]
+            self.lost += broken
             for name, _ in broken:
                 self.detach(name)
-            self.lost += broken
         return broken
 
     # Ports
@@ -243,6 +243,7 @@ class Switch:
         for i, port in enumerate(self.ports.values()):
             fabric.members[i] = port.number
             fabric.ports[port.number].hot = 0
+        fabric.n_patient = sum(bool(fabric.ports[p.number].patient) for p in self.ports.values())
         fabric.n_members, fabric.n_hot, fabric.n_wake = len(self.ports), 0, 0
         self._set_waits()
 
