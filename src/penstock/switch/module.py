@@ -22,7 +22,7 @@ BROADCAST = MAX_PORTS
 DROP = MAX_PORTS + 1
 
 
-class ModuleError(Exception):
+class ModuleError(ValueError):
     """A module was given what it does not understand; the message says what and how to write it."""
 
 
