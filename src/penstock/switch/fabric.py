@@ -239,7 +239,7 @@ class Fabric(Stateful):
     def shorten(self, to: u32, slots: u32, single: bool) -> u32:
         """The part of a run for which a patient port has room."""
         target = self.ports[to]
-        taken = min(slots, target.left)
+        taken: u32 = min(slots, target.left)
         if taken < slots:
             self.memory[target.target + STARVED] = 1
             if not single:
