@@ -191,6 +191,16 @@ class Fabric(Stateful):
         return u32(0)
 
     @datapath
+    def resize(self, source: u32, at: u64, length: u32) -> bool:
+        """For modules: the frame of one slot at byte ``at`` is so long from now on; false where it has several."""
+        port = self.ports[source]
+        slot = (at - port.source_buffers) // BUFFER_BYTES
+        if length > BUFFER_BYTES or slot > port.mask or self.memory[port.source + LENGTHS + slot] >= MORE:
+            return False
+        self.memory[port.source + LENGTHS + slot] = length
+        return True
+
+    @datapath
     def finish(self, source: u32, head: u32, frames: u32, total: u64) -> None:
         # What the module wrote comes before what is copied.
         fence()

@@ -37,6 +37,9 @@ class Module(Stateful):
     name: ClassVar[str] = ""
 
     faults: u64
+    #: where the frame lies that ``lookup`` looks at, for modules that change its size
+    at: u64
+    resizes: ClassVar[bool] = False
     #: set by the switch
     fabric: Fabric
 
@@ -53,6 +56,8 @@ class Module(Stateful):
     @datapath(inline=False)
     def decide(self, at: u64, length: u32, source: u32) -> u32:
         """What ``lookup`` says of the frame at byte ``at`` of the ports' memory, plus one: 0 is a fault."""
+        if self.resizes:
+            self.at = at
         return u32(self.lookup(frame(self.fabric.memory, at, length), source)) + 1
 
     def port_attached(self, number: int, name: str) -> None:
