@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from penstock.cli.pkt_gen import norm
+from penstock.packet.capture import CaptureReader
 from penstock.toolstack import Client, DomainError
 from penstock.toolstack.openport import RemotePort
 from tests.conftest import needs_root
@@ -165,6 +166,28 @@ def test_pkt_gen_pings_and_is_answered() -> None:
 ])
 def test_pkt_gen_says_what_is_wrong(words: list[str], problem: str) -> None:
     assert problem in command("pkt_gen", *words, status=2)[1]
+
+
+def test_a_port_is_tapped_into_a_capture(home: Path) -> None:
+    with RemotePort("vale0:a") as a, RemotePort("vale0:b") as b:
+        child = subprocess.Popen([sys.executable, "-m", "penstock.cli.main", "tap", "vale0:a", "-w", str(home / "t.pcapng"), "-c", "6"],
+                                 stderr=subprocess.PIPE, text=True)
+        end = time.monotonic() + 20
+        while "tap of a" not in switch("list")[0]:
+            assert time.monotonic() < end
+        for k in range(3):
+            a.send(FRAME + bytes([k]))
+            assert b.receive(2)
+            b.send(FRAME[6:12] + FRAME[:6] + FRAME[12:])
+            assert a.receive(2)
+        _, err = child.communicate(timeout=20)
+        assert child.returncode == 0 and err == "6 frames\n", err
+        with CaptureReader(str(home / "t.pcapng")) as reader:
+            seen = [p.data for p in reader]
+        assert seen[::2] == [FRAME + bytes([k]) for k in range(3)] and all(s[6:12] == FRAME[:6] for s in seen[1::2])
+        _, err = command("main", "tap", "vale0:zz", "-w", str(home / "u.pcapng"), status=1)
+        assert "vale0 has no port 'zz'" in err
+        assert "there is no switch 'vale9'" in command("main", "tap", "vale9:a", "-w", str(home / "u.pcapng"), status=1)[1]
 
 
 def test_quantities_are_written_as_the_original_does() -> None:

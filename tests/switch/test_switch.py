@@ -249,6 +249,31 @@ def test_names_are_checked_and_numbers_are_the_lowest_free(switch: Switch) -> No
         switch.set_module("nope")
 
 
+def test_a_tap_sees_what_its_port_sends_and_is_sent_and_nobody_notices(switch: Switch) -> None:
+    a, b, c = (switch.open(n) for n in "abc")
+    tap = switch.open("t", tap_of="a", slots=1024)
+    frames = [(a, ethernet(2, 1)), (b, ethernet(1, 2)), (c, ethernet(7, 3)), (b, ethernet(3, 2)), (a, ethernet(2, 1, bytes(9000)))]
+    for port, frame in frames:
+        port.send(frame)
+        arrived = [p.receive(0.2) for p in (a, b, c) if p is not port]
+        assert frame in arrived
+    # What b sent to c was not for a's tap.
+    assert [tap.receive(1) for _ in range(4)] == [f for _, f in frames[:3]] + [frames[4][1]] and quiet(tap)
+    for target in ("a", "t"):
+        with pytest.raises(SwitchError, match="tapped already, or a tap itself"):
+            switch.open("u", tap_of=target)
+    tap.send(ethernet(2, 1))
+    assert quiet(b, c), "a tap sends nothing"
+    # A tap that nobody reads loses its own frames.
+    for _ in range(1100):
+        while not a.send(ethernet(2, 1)):
+            time.sleep(0.0002)
+        assert b.receive(1) is not None
+    assert {p.name: p.full for p in switch.counters()}["t"] == 1100 - 1024
+    switch.detach("a")
+    assert sorted(switch.ports) == ["b", "c"], "the tap goes with its port"
+
+
 def test_nothing_is_left_behind() -> None:
     def count() -> tuple[int, int]:
         return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))

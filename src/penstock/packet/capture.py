@@ -223,12 +223,15 @@ class CaptureReader:
 
 
 class CaptureWriter:
-    """Writes a capture. A name that ends in ``.pcapng`` gives that format, ``.gz`` compresses; ``-`` is standard output."""
+    """Writes a capture. A name that ends in ``.pcapng`` gives that format, ``.gz`` compresses; ``-`` is standard output.
 
-    def __init__(self, name: str, *, link_type: int = 1, snap_bytes: int = 2000, nanoseconds: bool = False):
+    ``next_generation`` asks for pcapng whatever the name is.
+    """
+
+    def __init__(self, name: str, *, link_type: int = 1, snap_bytes: int = 2000, nanoseconds: bool = False, next_generation: bool = False):
         self.name = name
         stem = name.removesuffix(".gz")
-        self._is_ng = stem.endswith((".pcapng", ".ntar"))
+        self._is_ng = next_generation or stem.endswith((".pcapng", ".ntar"))
         self._unit_ns = 1 if nanoseconds else 1000
         self._link_type = link_type
         self._to_stdout = name == "-"

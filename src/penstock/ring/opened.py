@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Self
 
 from penstock.datapath.futex import futex_wait, futex_wake
 from penstock.datapath.ports import (
@@ -125,7 +126,7 @@ class OpenPort:
     def close(self) -> None:
         self.memory.close()
 
-    def __enter__(self) -> OpenPort:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -58,8 +58,11 @@ class PortState(Struct):
     tail: u32
     #: room that is not promised yet, of a patient port
     left: u32
-    idle: u16
-    attached: boolean
+    #: the port that gets a copy of everything that this one sends and is sent, plus one; 0: none does
+    tap: u16
+    idle: u8
+    #: 1; 2 is a tap, which the module cannot send to
+    attached: u8
     #: frames of several slots are understood
     chains: boolean
     #: senders wait for room in this ring, rather than to lose frames (those for one port, not those for all)
@@ -94,6 +97,7 @@ class Fabric(Stateful):
     faults: u64
     n_members: u32
     n_patient: u32
+    n_taps: u32
     n_hot: u32
     n_touched: u32
     n_wake: u32
@@ -206,6 +210,9 @@ class Fabric(Stateful):
         fence()
         self.flush(source)
         port = self.ports[source]
+        if self.n_taps != 0:
+            if port.tap != 0:
+                self.tap_batch(source, port.head, head - port.head, frames)
         port.packets_in += frames
         port.bytes_in += total
         port.head = head
@@ -225,7 +232,7 @@ class Fabric(Stateful):
         entry = self.lists[to]
         if entry.count == 0:
             if to != BROADCAST:
-                if not self.look_at(to):
+                if self.ports[to].attached != 1 or not self.look_at(to):
                     self.ports[source].nowhere += frames
                     return slots
         taken: u32 = slots
@@ -261,7 +268,7 @@ class Fabric(Stateful):
     def look_at(self, to: u32) -> bool:
         """Find out how much room a port has; false where it is not there."""
         target = self.ports[to]
-        if not target.attached or target.broken != 0:
+        if target.attached == 0 or target.broken != 0:
             return False
         used = target.tail - self.memory[target.target + HEAD]
         if used > target.mask + 1:
@@ -288,6 +295,8 @@ class Fabric(Stateful):
                 to = self.members[m]
                 if to != source:
                     if self.lists[to].count != 0 or self.look_at(to):
+                        if self.n_taps != 0:
+                            self.tap_list(u32(to), source, True)
                         self.deliver(u32(to), source, True)
             everywhere.count = 0
             fence(True)
@@ -295,12 +304,38 @@ class Fabric(Stateful):
                 self.look_for_sleeper(u32(self.members[m]))
         else:
             for t in range(n):
+                if self.n_taps != 0:
+                    self.tap_list(u32(self.touched[t]), source, False)
                 self.deliver(u32(self.touched[t]), source, False)
             # One full fence for all: each reader sees its frames, or we see that it sleeps.
             fence(True)
             for t in range(n):
                 self.look_for_sleeper(u32(self.touched[t]))
         self.n_touched = 0
+
+    @datapath(rare=True)
+    def tap_list(self, to: u32, source: u32, with_broadcast: bool) -> None:
+        """What a port is about to be sent, to its tap."""
+        if self.ports[to].tap != 0:
+            tap = u32(self.ports[to].tap) - 1
+            if self.look_at(tap):
+                self.lists[tap].first = self.lists[to].first
+                self.lists[tap].count = self.lists[to].count
+                self.deliver(tap, source, with_broadcast)
+                fence(True)
+                self.look_for_sleeper(tap)
+
+    @datapath(rare=True)
+    def tap_batch(self, source: u32, at: u32, slots: u32, frames: u32) -> None:
+        """What a port has sent, to its tap; the lists are free again."""
+        tap = u32(self.ports[source].tap) - 1
+        if self.look_at(tap):
+            self.runs[0] = u64(slots) << 32 | at if slots == frames else _CHAIN | u64(slots) << 32 | at
+            self.lists[tap].first = 0
+            self.lists[tap].count = 1
+            self.deliver(tap, source, False)
+            fence(True)
+            self.look_for_sleeper(tap)
 
     @datapath(rare=True)
     def deliver(self, to: u32, source: u32, with_broadcast: bool) -> None:

@@ -112,13 +112,13 @@ class SwitchHost:
     # Ports
 
     def attach(self, name: str, memory: PortMemory | SharedPort, *, kind: str = "virtual", patient: bool = False,
-               device: Pumped | None = None, own: bool = False) -> int:
+               device: Pumped | None = None, own: bool = False, tap_of: str = "") -> int:
         """Attach rings that are there; with ``own`` the memory is closed when the port goes. Gives the port's number."""
         switch_name, port = split(name)
         with self._lock:
             switch = self.make(switch_name)
             try:
-                number = switch.attach(port, memory, patient=patient)
+                number = switch.attach(port, memory, patient=patient, tap_of=tap_of)
             except BaseException:
                 self._drop_empty(switch_name)
                 raise
@@ -126,11 +126,13 @@ class SwitchHost:
             self._attached[switch_name, port] = _Attached(kind, owned, device)
             return number
 
-    def open(self, name: str, *, slots: int = 256, patient: bool = False) -> int:
+    def open(self, name: str, *, slots: int = 256, patient: bool = False, tap_of: str = "") -> int:
         """A virtual port for a program; gives a descriptor of its memory, which is the caller's to close."""
         memory = PortMemory(slots)
         try:
-            self.attach(name, memory, patient=patient, own=True)
+            if tap_of:
+                self.find(split(name)[0])
+            self.attach(name, memory, kind="tap of " + tap_of if tap_of else "virtual", patient=patient, own=True, tap_of=tap_of)
         except BaseException:
             memory.close()
             raise

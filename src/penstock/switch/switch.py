@@ -64,6 +64,8 @@ class _Port:
     name: str
     layout: PortLayout
     place: int
+    #: the port that this one sees the frames of
+    tap_of: str = ""
 
 
 @dataclass
@@ -181,17 +183,21 @@ class Switch:
 
     # Ports
 
-    def open(self, name: str, *, slots: int = 256, patient: bool = False) -> OpenPort:
-        """A virtual port, as a program sees it. ``patient``: senders wait while its ring is full, frames are not lost."""
+    def open(self, name: str, *, slots: int = 256, patient: bool = False, tap_of: str = "") -> OpenPort:
+        """A virtual port, as a program sees it. ``patient``: senders wait while its ring is full, frames are not lost.
+
+        ``tap_of``: it receives copies of all that this other port sends and is sent, and sends nothing.
+        """
         memory = PortMemory(slots)
         try:
-            self.attach(name, memory, patient=patient)
+            self.attach(name, memory, patient=patient, tap_of=tap_of)
         except BaseException:
             memory.close()
             raise
         return OpenPort(memory, name)
 
-    def attach(self, name: str, memory: PortMemory | SharedPort, *, patient: bool = False, number: int | None = None) -> int:
+    def attach(self, name: str, memory: PortMemory | SharedPort, *, patient: bool = False, number: int | None = None,
+               tap_of: str = "") -> int:
         """Attach the rings of a port; gives its number, the lowest one that is free. Traffic of other ports goes on."""
         chains = isinstance(memory, PortMemory)
         layout = memory.layout if isinstance(memory, PortMemory) else PortLayout(256)
@@ -201,6 +207,10 @@ class Switch:
                 raise SwitchError(f"'{name}' is no name for a port (letters, digits and _.-)")
             if name in self.ports:
                 raise SwitchError(f"{self.name}:{name} is there already")
+            if tap_of:
+                self._port(tap_of)
+                if any(tap_of in (p.name, p.tap_of) and p.tap_of for p in self.ports.values()):
+                    raise SwitchError(f"{self.name}:{tap_of} is tapped already, or a tap itself")
             taken = {p.number for p in self.ports.values()}
             if number is None:
                 number = next((n for n in range(MAX_PORTS) if n not in taken), MAX_PORTS)
@@ -212,10 +222,11 @@ class Switch:
             with self.held():
                 self.memory.map_at(self.fabric.memory.offset + place, layout.port_bytes, memory.descriptor, at=offset)
                 self._enter(number, place, layout, chains=chains, patient=patient)
-                self.ports[name] = _Port(number, name, layout, place)
+                self.ports[name] = _Port(number, name, layout, place, tap_of)
                 self.read_indices(self.ports[name])
                 self._set_members()
-                self.module.port_attached(number, name)
+                if not tap_of:
+                    self.module.port_attached(number, name)
             if isinstance(memory, SharedPort):
                 memory.follower = _Follower(self, name)
             return number
@@ -240,11 +251,17 @@ class Switch:
     def _set_members(self) -> None:
         """Tell the fabric which ports there are; it stands still."""
         fabric = self.fabric
-        for i, port in enumerate(self.ports.values()):
+        members = [p for p in self.ports.values() if not p.tap_of]
+        for i, port in enumerate(members):
             fabric.members[i] = port.number
-            fabric.ports[port.number].hot = 0
+            fabric.ports[port.number].hot = fabric.ports[port.number].tap = 0
+        for port in self.ports.values():
+            if port.tap_of:
+                fabric.ports[port.number].attached = 2
+                fabric.ports[self.ports[port.tap_of].number].tap = port.number + 1
+        fabric.n_taps = len(self.ports) - len(members)
         fabric.n_patient = sum(bool(fabric.ports[p.number].patient) for p in self.ports.values())
-        fabric.n_members, fabric.n_hot, fabric.n_wake = len(self.ports), 0, 0
+        fabric.n_members, fabric.n_hot, fabric.n_wake = len(members), 0, 0
         self._set_waits()
 
     def _room(self, size: int) -> int:
@@ -259,11 +276,14 @@ class Switch:
         """Take a port off; what is in its rings stays there."""
         with self.lock:
             port = self._port(name)
+            for tap in [p.name for p in self.ports.values() if p.tap_of == name]:
+                self.detach(tap)
             with self.held():
                 del self.ports[name]
                 self.fabric.ports[port.number].attached = 0
                 self._set_members()
-                self.module.port_detached(port.number)
+                if not port.tap_of:
+                    self.module.port_detached(port.number)
                 self.memory.unmap_at(self.fabric.memory.offset + port.place, port.layout.port_bytes)
             self._free.setdefault(port.layout.port_bytes, []).append(port.place)
 
@@ -296,7 +316,8 @@ class Switch:
                 old, self._loaded, self.module = self._loaded, image, new
                 self._fill_context()
                 for port in self.ports.values():
-                    new.port_attached(port.number, port.name)
+                    if not port.tap_of:
+                        new.port_attached(port.number, port.name)
             old.close()
 
     def command(self, words: Sequence[str]) -> list[tuple[str, ...]]:

@@ -6,6 +6,7 @@ import ctypes
 import random
 import socket
 import struct
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -20,6 +21,8 @@ from penstock.switch.program import CodeProgram
 __all__ = ["FrameSpec", "Range", "Traffic", "frames_of"]
 
 _COUNT_MASK = 0xFFFF_FFFF
+#: looks at the ring a call, and calls before going to sleep: some tens of microseconds
+_SPINS, _SPIN_ROUNDS = 2000, 8
 
 
 @dataclass(frozen=True)
@@ -164,14 +167,20 @@ class Traffic:
     def receive(self, frames: int = 4096) -> int:
         return self._call("receive", frames)
 
-    def ping(self, *, timeout_spins: int = 200_000) -> bool:
-        """One frame there and back; false where the answer does not come."""
-        before = self.generator.rtt_count
-        for round_ in range(64):
-            self._call("ping", round_, timeout_spins // 64)
+    def ping(self, *, timeout_s: float = 1.0) -> bool:
+        """One frame there and back; false where the answer does not come. Spins at first, then sleeps until it is called."""
+        before, end = self.generator.rtt_count, time.monotonic() + timeout_s
+        started = 0
+        while True:
+            self._call("ping", started, _SPINS)
             if self.generator.rtt_count != before:
                 return True
-        return False
+            left = end - time.monotonic()
+            if left <= 0:
+                return False
+            if started > _SPIN_ROUNDS:
+                self.wait(left)
+            started += 1
 
     def pong(self, frames: int = 4096) -> int:
         return self._call("pong", frames)

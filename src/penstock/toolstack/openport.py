@@ -14,14 +14,17 @@ __all__ = ["RemotePort"]
 
 
 class RemotePort(OpenPort):
-    """``vale0:p1``, made now and gone with this object or this process. A toolstack is started where none runs."""
+    """``vale0:p1``, made now and gone with this object or this process. A toolstack is started where none runs.
 
-    def __init__(self, name: str, *, slots: int = 256, patient: bool = False, path: Path | None = None):
+    ``tap_of`` is a port of the same switch: all that it sends and is sent comes here too.
+    """
+
+    def __init__(self, name: str, *, slots: int = 256, patient: bool = False, tap_of: str = "", path: Path | None = None):
         with Client(path) as client:
             self._connection = socket.socket(socket.AF_UNIX)
             self._connection.connect(str(client.path))
         try:
-            request = {"verb": "switch_open", "arguments": {"name": name, "slots": slots, "patient": patient}}
+            request = {"verb": "switch_open", "arguments": {"name": name, "slots": slots, "patient": patient, "tap_of": tap_of}}
             self._connection.sendall(json.dumps(request).encode() + b"\n")
             line, descriptors, _, _ = socket.recv_fds(self._connection, 1 << 16, 1)
             answer = json.loads(line or b'{"error": "the toolstack has gone"}')

@@ -44,9 +44,9 @@ class SwitchVerbs:
         except (SwitchError, RingError, ModuleError, DeviceError, DatapathError, CompileError) as error:
             raise DomainError(str(error)) from None
 
-    def do_switch_open(self, name: str, slots: int = 256, patient: bool = False) -> OpenedPort:
+    def do_switch_open(self, name: str, slots: int = 256, patient: bool = False, tap_of: str = "") -> OpenedPort:
         switch, port = split(name)
-        descriptor = self.switches.open(name, slots=slots, patient=patient)
+        descriptor = self.switches.open(name, slots=slots, patient=patient, tap_of=tap_of)
         number = self.switches.find(switch).ports[port].number
         return OpenedPort(name, number, descriptor, lambda: self._close(name, number))
 

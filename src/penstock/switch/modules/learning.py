@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from penstock.datapath.frames import Frame
 from penstock.datapath.memory import Array
 from penstock.datapath.source import datapath
-from penstock.packet.integers import u32, u64
+from penstock.packet.integers import u32, u64, u128
 from penstock.switch.module import BROADCAST, DROP, MAX_PORTS, Module, ModuleError
 
 __all__ = ["Learning"]
@@ -34,7 +34,7 @@ class Learning(Module):
 
     def __init__(self, age_s: int = 300):
         self.age_s = age_s
-        self.seed = int.from_bytes(os.urandom(8), "little") | 1
+        self.seed = int.from_bytes(os.urandom(8), "little")
         # An entry: the address, above 16 bits for the port plus one. 0 is empty.
         self.entries = Array(u64, _WAYS * _BUCKETS, alignment=64)
         self.heard_s = Array(u32, _WAYS * _BUCKETS, alignment=64)
@@ -71,7 +71,9 @@ class Learning(Module):
 
     @datapath
     def bucket(self, address: u64) -> u32:
-        return u32((address * self.seed) >> 51) * _WAYS
+        # Folded products, as in wyhash: a plain multiplication spreads addresses in steps badly for some secrets.
+        product = u128(address ^ self.seed) * u128(0x9E3779B97F4A7C15)
+        return ((u32(product) ^ u32(product >> 64)) & (_BUCKETS - 1)) * _WAYS
 
     @datapath(rare=True)
     def learn(self, src: u64, source: u32, now: u32) -> None:
