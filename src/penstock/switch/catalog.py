@@ -60,4 +60,5 @@ def _from_file(path: str) -> type[Module]:
              if isinstance(value, type) and issubclass(value, Module) and value.__module__ == name]
     if len(found) != 1:
         raise ModuleError(f"{path}: a file with one class that is a Module, not {len(found)}")
+    found[0].name = found[0].name or file.stem
     return found[0]

@@ -13,8 +13,8 @@ __all__ = ["FIELDS", "Actions", "FlowRule", "Key", "parse_flow", "parse_match", 
 
 #: field -> (word of the key, lowest bit, bits)
 FIELDS: dict[str, tuple[int, int, int]] = {
-    "in_port": (0, 0, 16), "dl_dst": (0, 16, 48), "dl_type": (1, 0, 16), "dl_src": (1, 16, 48), "nw_dst": (2, 0, 32), "nw_src": (2, 32, 32),
-    "vlan_tci": (3, 0, 16), "tp_dst": (3, 16, 16), "tp_src": (3, 32, 16), "nw_proto": (3, 48, 8), "nw_tos": (3, 56, 8),
+    "in_port": (0, 0, 16), "vlan_tci": (3, 0, 16), "dl_src": (1, 16, 48), "dl_dst": (0, 16, 48), "dl_type": (1, 0, 16),
+    "nw_src": (2, 32, 32), "nw_dst": (2, 0, 32), "nw_proto": (3, 48, 8), "nw_tos": (3, 56, 8), "tp_src": (3, 32, 16), "tp_dst": (3, 16, 16),
     "ipv6_src_high": (4, 0, 64), "ipv6_src_low": (5, 0, 64), "ipv6_dst_high": (6, 0, 64), "ipv6_dst_low": (7, 0, 64),
 }
 #: the tag is there
