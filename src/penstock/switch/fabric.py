@@ -445,6 +445,9 @@ class Fabric(Stateful):
             for _ in range(min(self.n_members, u32(_SCAN if moved == 0 else _SCAN_BUSY))):
                 self.cursor = self.cursor + 1 if self.cursor + 1 < self.n_members else u32(0)
                 self.warm(u32(self.members[self.cursor]))
+                # Among thousands of ports the next one is in no cache, and not in the TLB either.
+                ahead = self.cursor + 2 if self.cursor + 2 < self.n_members else u32(0)
+                prefetch(self.memory, (self.ports[self.members[ahead]].source + TAIL) * 4)
             total += moved
             if moved == 0 or self.n_wake != 0:
                 break

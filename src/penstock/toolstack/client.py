@@ -16,9 +16,11 @@ from typing import IO, Any
 
 from penstock.toolstack.errors import DomainError
 
-__all__ = ["MIGRATE_REQUEST", "Client", "run_folder", "socket_path"]
+__all__ = ["ENDING", "MIGRATE_REQUEST", "Client", "run_folder", "socket_path"]
 
 _START_S = 15.0
+#: the answer of a toolstack that is about to end
+ENDING = b'{"ending": true}\n'
 #: after this line a connection carries a migration
 MIGRATE_REQUEST = b'{"verb": "migrate_receive"}\n'
 
@@ -41,6 +43,7 @@ class Client:
 
     def __init__(self, path: Path | None = None, *, start: bool = True, until_empty: bool = True):
         self._until_empty = until_empty
+        self._start = start
         self.path = path or socket_path()
         self._lock = threading.Lock()
         self._open(start)
@@ -101,12 +104,23 @@ class Client:
                 line = self._file.readline()
             except OSError as error:
                 raise DomainError(f"the toolstack has gone ({error.strerror})") from None
+        if line == ENDING:
+            self.start_another()
+            return self.call(verb, arguments)
         if not line.endswith(b"\n"):
             raise DomainError("the toolstack ended while it worked on this (see 'penstock vm log')")
         answer = json.loads(line)
         if "error" in answer:
             raise DomainError(answer["error"])
         return answer["result"]
+
+    def start_another(self) -> None:
+        """In the place of one that is about to end."""
+        self.close()
+        end = time.monotonic() + _START_S
+        while self.path.exists() and time.monotonic() < end:
+            time.sleep(0.005)
+        self._open(self._start)
 
     def relay_migration(self, reader: IO[bytes], writer: IO[bytes]) -> None:
         """Connect a migration's stream with the toolstack, until either ends."""

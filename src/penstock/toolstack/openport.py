@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 
 from penstock.ring import OpenPort, PortMemory
-from penstock.toolstack.client import Client
+from penstock.toolstack.client import ENDING, Client
 from penstock.toolstack.errors import DomainError
 
 __all__ = ["RemotePort"]
@@ -20,21 +20,31 @@ class RemotePort(OpenPort):
     """
 
     def __init__(self, name: str, *, slots: int = 256, patient: bool = False, tap_of: str = "", path: Path | None = None):
+        arguments = {"name": name, "slots": slots, "patient": patient, "tap_of": tap_of}
+        request = json.dumps({"verb": "switch_open", "arguments": arguments}).encode() + b"\n"
         with Client(path) as client:
-            self._connection = socket.socket(socket.AF_UNIX)
-            self._connection.connect(str(client.path))
-        try:
-            request = {"verb": "switch_open", "arguments": {"name": name, "slots": slots, "patient": patient, "tap_of": tap_of}}
-            self._connection.sendall(json.dumps(request).encode() + b"\n")
-            line, descriptors, _, _ = socket.recv_fds(self._connection, 1 << 16, 1)
-            answer = json.loads(line or b'{"error": "the toolstack has gone"}')
-            if "error" in answer or not descriptors:
-                raise DomainError(answer.get("error", "the toolstack gave no port"))
-        except BaseException:
+            line, descriptors = self._ask(client.path, request)
+            if line == ENDING:
+                client.start_another()
+                line, descriptors = self._ask(client.path, request)
+        answer = json.loads(line or b'{"error": "the toolstack has gone"}')
+        if "error" in answer or not descriptors:
             self._connection.close()
-            raise
+            raise DomainError(answer.get("error", "the toolstack gave no port"))
         self.number = int(answer["result"]["number"])
         super().__init__(PortMemory(descriptor=descriptors[0]), name)
+
+    def _ask(self, path: Path, request: bytes) -> tuple[bytes, list[int]]:
+        """The answer, and the descriptor of the port's memory; the connection stays, and with it the port."""
+        self._connection = socket.socket(socket.AF_UNIX)
+        try:
+            self._connection.connect(str(path))
+            self._connection.sendall(request)
+            line, descriptors, _, _ = socket.recv_fds(self._connection, 1 << 16, 1)
+        except OSError as error:
+            self._connection.close()
+            raise DomainError(f"{path}: {error.strerror}") from None
+        return line, descriptors
 
     def close(self) -> None:
         super().close()

@@ -40,16 +40,34 @@ _POOL_SIZE = 4
 _POOL_BYTES = 20 << 20
 
 
+#: verbs that make something that a toolstack goes on for
+_MAKING = {"create", "restore", "clone", "switch_open", "switch_make", "switch_attach", "switch_tap", "switch_make_interface"}
+
+
+class Ending(Exception):
+    """The toolstack is about to end; whoever asks starts another one."""
+
+
 class Service:
     """The verbs, with arguments and results that JSON can say."""
 
     def __init__(self, toolstack: Toolstack, *, until_empty: bool = False):
         self.until_empty = until_empty
+        #: between what makes something and the decision that there is nothing left
+        self._gate = threading.Lock()
         self.toolstack = toolstack
         self.switches = SwitchVerbs(toolstack.switches)
         self.stopping = threading.Event()
 
     def call(self, verb: str, arguments: dict[str, Any]) -> Any:
+        if verb not in _MAKING:
+            return self._call(verb, arguments)
+        with self._gate:
+            if self.stopping.is_set():
+                raise Ending
+            return self._call(verb, arguments)
+
+    def _call(self, verb: str, arguments: dict[str, Any]) -> Any:
         if verb.startswith("switch_"):
             return self._call_switches(verb, arguments)
         method: Callable[..., Any] | None = getattr(self, f"do_{verb}", None)
@@ -65,13 +83,14 @@ class Service:
             return self.switches.call(verb, arguments)
         except TypeError as error:
             raise DomainError(f"{verb}: {error}") from None
-        finally:
-            self.end_if_empty()
 
     def end_if_empty(self) -> None:
         """End with the last domain and the last switch, where that was asked for."""
-        if self.until_empty and not self.toolstack.domains and self.toolstack.switches.is_empty:
-            self.stopping.set()
+        if not self.until_empty:
+            return
+        with self._gate:
+            if not self.toolstack.domains and self.toolstack.switches.is_empty:
+                self.stopping.set()
 
     def do_create(self, path: str = "", spec: dict[str, Any] | None = None, paused: bool = False) -> dict[str, Any]:
         described = from_values(spec, "domain") if spec is not None else load(path)
@@ -184,11 +203,16 @@ class _Handler(socketserver.StreamRequestHandler):
             if line == MIGRATE_REQUEST:
                 self._take_over()
                 return
-            answer = self._result(line)
+            try:
+                answer = self._result(line)
+            except Ending:
+                self._answer({"ending": True})
+                return
             if isinstance(answer.get("result"), OpenedPort):
                 self._hold(answer["result"])
                 return
             self._answer(answer)
+            self.server.service.end_if_empty()
 
     def _hold(self, port: OpenedPort) -> None:
         """Hand the port's memory over; it is there until this connection ends."""
@@ -247,7 +271,6 @@ def serve(path: Path, *, pool_size: int = _POOL_SIZE, until_empty: bool = False)
     pool = MachinePool(choose()[0], size=pool_size, data_bytes=_POOL_BYTES) if pool_size else None
     with Toolstack(pool=pool) as toolstack:
         service = Service(toolstack, until_empty=until_empty)
-        toolstack.listeners.append(lambda what, _: service.end_if_empty() if what == "destroyed" else None)
         with _Server(str(path), _Handler, bind_and_activate=False) as server:
             server.service = service
             before = os.umask(0o077)
