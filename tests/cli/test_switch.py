@@ -115,6 +115,23 @@ def test_modules_are_replaced_and_told_things_by_command(home: Path) -> None:
     assert {line.split()[0] for line in switch("modules")[0].splitlines()} >= {"learning", "static", "ips", "macs", "my_lookup", "dummy"}
 
 
+def test_ports_are_limited_by_command() -> None:
+    with RemotePort("vale0:a") as a, RemotePort("vale0:b") as b:
+        switch("limit", "vale0:a", "100Mbit")
+        switch("allow", "vale0:a", "02:00:00:00:00:01")
+        out = switch("list")[0]
+        assert "a may send 100 Mbit/s" in out and "a may send from 02:00:00:00:00:01" in out
+        a.send(FRAME)
+        a.send(FRAME[:6] + FRAME[:6] + FRAME[12:])
+        assert b.receive(2) == FRAME and b.receive(0.05) is None
+        assert "1 refused" in switch("list")[0]
+        switch("limit", "vale0:a", "none")
+        switch("allow", "vale0:a", "any")
+        assert "may send" not in switch("list")[0]
+        assert "'fast' is no rate" in switch("limit", "vale0:a", "fast", status=1)[1]
+        assert "has no port 'z'" in switch("limit", "vale0:z", "1Mbit", status=1)[1]
+
+
 def test_the_modules_of_the_original_by_its_command() -> None:
     assert command("bdgfnctl", "ips", "regfn", "-b", "2", "-p", "257")[0] == "[ok]\n"
     assert command("bdgfnctl", "ips", "addif", "-b", "2", "-4", "1.2.3.4", "-d", "1")[0] == "[+] 1.2.3.4       -> 1\n[ok]\n"

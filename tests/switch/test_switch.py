@@ -274,6 +274,50 @@ def test_a_tap_sees_what_its_port_sends_and_is_sent_and_nobody_notices(switch: S
     assert sorted(switch.ports) == ["b", "c"], "the tap goes with its port"
 
 
+def test_a_port_sends_no_quicker_than_it_may_and_loses_nothing(switch: Switch) -> None:
+    a, b = switch.open("a", slots=1024), switch.open("b", slots=4096)
+    b.send(ethernet(1, 2))
+    assert a.receive(1)
+    switch.limit("a", 1_000_000, burst_bytes=50_000)
+    assert switch.limit_of("a") == (1_000_000, [])
+    started = time.monotonic()
+    for k in range(400):
+        assert a.send(ethernet(2, 1, bytes([k % 256]) * 986))
+    got = [b.receive(2) for _ in range(400)]
+    took = time.monotonic() - started
+    assert [f[14] for f in got if f is not None] == [k % 256 for k in range(400)]
+    # 400,000 bytes at a million a second, less what went at once.
+    assert took > 0.3
+    switch.limit("a", 0)
+    for _ in range(400):
+        assert a.send(ethernet(2, 1))
+    assert all(b.receive(1) is not None for _ in range(400))
+
+
+def test_a_port_sends_from_its_own_addresses_alone(switch: Switch) -> None:
+    a, b = switch.open("a"), switch.open("b")
+    switch.allow("a", ["02:00:00:00:00:01", "02:00:00:00:00:03"])
+    for station in (1, 2, 3):
+        a.send(ethernet(7, station))
+    a.send(ethernet(7, 4, bytes(5000)))
+    a.send(b"short")
+    assert [b.receive(1), b.receive(1)] == [ethernet(7, 1), ethernet(7, 3)] and quiet(b)
+    assert {c.name: c.refused for c in switch.counters()} == {"a": 3, "b": 0}
+    assert switch.limit_of("a")[1] == ["02:00:00:00:00:01", "02:00:00:00:00:03"]
+    switch.allow("a", [])
+    a.send(ethernet(7, 2))
+    assert b.receive(1) == ethernet(7, 2)
+    with pytest.raises(ValueError, match="no Ethernet address"):
+        switch.allow("a", ["02:00"])
+    with pytest.raises(SwitchError, match="8 addresses"):
+        switch.allow("a", ["02:00:00:00:00:01"] * 9)
+    switch.allow("a", ["02:00:00:00:00:01"])
+    switch.detach("a")
+    with switch.open("a") as again:
+        again.send(ethernet(7, 2))
+        assert b.receive(1) is not None, "another port of that name begins without limits"
+
+
 def test_nothing_is_left_behind() -> None:
     def count() -> tuple[int, int]:
         return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))

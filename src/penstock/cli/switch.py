@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +18,8 @@ from penstock.toolstack.errors import DomainError
 __all__ = ["add_arguments", "main"]
 
 _Options = argparse.Namespace
-_LOSSES = ("dropped", "nowhere", "full", "too_large")
+_LOSSES = ("dropped", "nowhere", "full", "too_large", "refused")
+_RATE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMG]?)(bit|B)?(/s|ps)?")
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
@@ -62,6 +64,12 @@ def _list(o: _Options) -> None:
                 rows.append((f"  {c['name']}", str(c["number"]), port["kind"], str(port["slots"]), str(c["packets_in"]), str(c["bytes_in"]),
                              str(c["packets_out"]), str(c["bytes_out"]), lost))
             print(table(rows))
+        for port in info["ports"]:
+            name = port["counters"]["name"]
+            if port["limit_bytes_per_s"]:
+                print(f"  {name} may send {port['limit_bytes_per_s'] * 8 / 1e6:g} Mbit/s")
+            if port["allowed"]:
+                print(f"  {name} may send from {', '.join(port['allowed'])}")
         for name, why in info["lost"]:
             print(f"  {name} was detached: {why}")
 
@@ -98,6 +106,27 @@ def _tap(o: _Options) -> None:
 def _detach(o: _Options) -> None:
     with Client(o.socket, start=False) as client:
         client.switch_detach(name=o.port)
+
+
+def _limit(o: _Options) -> None:
+    with Client(o.socket, start=False) as client:
+        client.switch_limit(name=o.port, bytes_per_s=_bytes_per_s(o.rate), burst_bytes=o.burst)
+
+
+def _bytes_per_s(text: str) -> int:
+    """``100Mbit``, ``2.5GB/s``; a number alone is bits, as for tc(8)."""
+    if text == "none":
+        return 0
+    found = _RATE.fullmatch(text)
+    if not found:
+        raise DomainError(f"'{text}' is no rate (as in 100Mbit, 2.5GB, none)")
+    value = float(found[1]) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}[found[2]]
+    return max(1, int(value if found[3] == "B" else value / 8))
+
+
+def _allow(o: _Options) -> None:
+    with Client(o.socket, start=False) as client:
+        client.switch_allow(name=o.port, addresses=[] if o.addresses == ["any"] else o.addresses)
 
 
 def _module(o: _Options) -> None:
@@ -171,6 +200,11 @@ COMMANDS: dict[str, tuple[Callable[[_Options], None], str, tuple[_Argument, ...]
         _PORT, _SLOTS, (("--host",), {"action": "store_true", "help": "the host's stack gets a port too, as a TAP interface"}))),
     "tap-interface": (_tap, "make a TAP interface and attach it, as in vale0:tap0", (_PORT, _SLOTS)),
     "detach": (_detach, "take a port off", (_PORT,)),
+    "limit": (_limit, "how much a port may send: what comes quicker waits in its ring", (
+        _PORT, (("rate",), {"help": "bits (or bytes) a second, as in 100Mbit or 20MB; none"}),
+        (("--burst",), {"type": int, "default": 0, "metavar": "BYTES", "help": "at once (a hundredth of a second's)"}))),
+    "allow": (_allow, "the Ethernet addresses that a port may send from", (
+        _PORT, (("addresses",), {"nargs": "+", "help": "up to 8 addresses; any"}))),
     "module": (_module, "say which module works, or put another one in its place while frames flow", (
         _SWITCH, (("module",), {"nargs": argparse.REMAINDER, "help": "a name or a .py file, and its arguments"}))),
     "modules": (_modules, "the modules that there are", ()),

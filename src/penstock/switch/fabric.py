@@ -11,20 +11,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from penstock.datapath.frames import copy_lines, prefetch
+from penstock.datapath.frames import copy_lines, frame, prefetch
 from penstock.datapath.memory import Array, Stateful, Struct
-from penstock.datapath.packet import fence
+from penstock.datapath.packet import cycles, fence
 from penstock.datapath.ports import BUFFER_BYTES, DOMAIN_WAITING, HEAD, LENGTHS, MAX_SEGMENTS, MORE, PEER_WAITING, STARVED, TAIL
 from penstock.datapath.source import datapath
-from penstock.packet.integers import boolean, u8, u16, u32, u64
+from penstock.packet.integers import boolean, i64, u8, u16, u32, u64, u128
 from penstock.switch.module import BROADCAST, DROP, MAX_PORTS
 
 if TYPE_CHECKING:
     from penstock.switch.module import Module
 
-__all__ = ["BATCH", "Fabric", "PortState", "Reason"]
+__all__ = ["BATCH", "MAX_ALLOWED", "Fabric", "PortState", "Reason"]
 
 BATCH = 256
+#: of a port that is held to a rate, which it can overdraw by so much
+_POLICED_BATCH = 16
+#: addresses that a port can be held to
+MAX_ALLOWED = 8
 _LENGTH = 0xFFFF
 #: a run is the index of its first slot, how many slots (above 32 bits), and whether they are one frame
 _CHAIN, _SLOTS = 1 << 63, 0xFFFF
@@ -80,6 +84,21 @@ class PortState(Struct):
     too_large: u64
 
 
+class Policy(Struct):
+    """What a port may send: so many bytes a time, and from which Ethernet addresses."""
+
+    #: bytes for 2^32 cycles of the processor's counter; 0: any number
+    rate: u64
+    #: bytes that it may send now, and at most; below 0 it waits
+    tokens: i64
+    burst: i64
+    since_cycles: u64
+    n_allowed: u32
+    is_set: boolean
+    #: frames from other addresses
+    refused: u64
+
+
 class _List(Struct):
     """The runs for one port, and the room in its ring."""
 
@@ -98,6 +117,7 @@ class Fabric(Stateful):
     n_members: u32
     n_patient: u32
     n_taps: u32
+    n_policed: u32
     n_hot: u32
     n_touched: u32
     n_wake: u32
@@ -110,6 +130,8 @@ class Fabric(Stateful):
     def __init__(self, memory_bytes: int, module: Module):
         self.module = module
         self.ports: Array[Any] = Array(cast(Any, PortState), MAX_PORTS, alignment=64)
+        self.policies: Array[Any] = Array(cast(Any, Policy), MAX_PORTS)
+        self.allowed = Array(u64, MAX_PORTS * MAX_ALLOWED)
         self.lists: Array[Any] = Array(cast(Any, _List), MAX_PORTS + 1)
         self.members = Array(u32, MAX_PORTS)
         self.hot = Array(u32, MAX_PORTS)
@@ -128,7 +150,7 @@ class Fabric(Stateful):
     # From a port
 
     @datapath(inline=False)
-    def forward(self, source: u32) -> u32:
+    def forward(self, source: u32, policed: bool) -> u32:
         """Move one batch of a port; gives how many slots."""
         port = self.ports[source]
         words: u64 = port.source
@@ -141,6 +163,9 @@ class Fabric(Stateful):
         if ready > mask + 1:
             port.broken = Reason.INDEX
             return u32(0)
+        if policed:
+            if self.must_wait(source):
+                return u32(0)
         buffers: u64 = port.source_buffers
         lengths: u64 = words + LENGTHS
         total: u64 = 0
@@ -148,12 +173,14 @@ class Fabric(Stateful):
         at: u32 = head
         count: u32 = 0
         to: u32 = DROP
-        for k in range(min(ready, BATCH)):
+        for k in range(min(ready, _POLICED_BATCH if policed else BATCH)):
             slot = u64((head + k) & mask)
             length = self.memory[lengths + slot]
             if length > BUFFER_BYTES:
                 break
-            goes = self.module.decide(buffers + slot * BUFFER_BYTES, length, source) - 1
+            goes: u32 = DROP
+            if not policed or self.is_allowed(source, buffers + slot * BUFFER_BYTES, length):
+                goes = self.module.decide(buffers + slot * BUFFER_BYTES, length, source) - 1
             if goes != to:
                 done = self.enlist(at - head, at, count, True, to, source)
                 at += done
@@ -186,7 +213,10 @@ class Fabric(Stateful):
             total += word & _LENGTH
             if word < MORE:
                 at = port.source_buffers + u64(head & port.mask) * BUFFER_BYTES
-                if self.enlist(u32(0), head, k + 1, False, self.module.decide(at, first, source) - 1, source) == 0:
+                to: u32 = DROP
+                if not self.is_policed(source) or self.is_allowed(source, at, first):
+                    to = self.module.decide(at, first, source) - 1
+                if self.enlist(u32(0), head, k + 1, False, to, source) == 0:
                     return u32(0)
                 self.finish(source, head + k + 1, u32(1), total)
                 return k + 1
@@ -215,10 +245,46 @@ class Fabric(Stateful):
                 self.tap_batch(source, port.head, head - port.head, frames)
         port.packets_in += frames
         port.bytes_in += total
+        if self.is_policed(source):
+            self.policies[source].tokens -= i64(total)
         port.head = head
         fence()
         self.memory[port.source + HEAD] = head
         self.moved += frames
+
+    @datapath
+    def is_policed(self, source: u32) -> bool:
+        return self.n_policed != 0 and bool(self.policies[source].is_set)
+
+    @datapath(rare=True)
+    def must_wait(self, source: u32) -> bool:
+        """Whether a port has sent what it may for now. It may overdraw by a batch, and then waits for longer."""
+        policy = self.policies[source]
+        if policy.rate == 0:
+            return False
+        now = cycles()
+        earned = u64((u128(now - policy.since_cycles) * u128(policy.rate)) >> 32)
+        if earned >= 1 << 31:
+            policy.since_cycles = now
+            policy.tokens = policy.burst
+        elif earned != 0:
+            # Whole bytes; the cycles that were not enough for another one count the next time.
+            policy.since_cycles += (earned << 32) // policy.rate
+            policy.tokens = min(policy.burst, policy.tokens + i64(earned))
+        return bool(policy.tokens < 0)
+
+    @datapath(rare=True)
+    def is_allowed(self, source: u32, at: u64, length: u32) -> bool:
+        policy = self.policies[source]
+        if policy.n_allowed == 0:
+            return True
+        f = frame(self.memory, at, length)
+        if f.data.has(0, 14):
+            for k in range(min(policy.n_allowed, MAX_ALLOWED)):
+                if self.allowed[source * MAX_ALLOWED + k] == f.ether.src:
+                    return True
+        policy.refused += 1
+        return False
 
     @datapath
     def enlist(self, i: u32, at: u32, slots: u32, single: bool, to: u32, source: u32) -> u32:
@@ -432,8 +498,12 @@ class Fabric(Stateful):
             for _ in range(self.n_hot):
                 if k < self.n_hot:
                     source = self.hot[k]
-                    n = self.forward(source)
                     port = self.ports[source]
+                    n: u32 = 0
+                    if self.is_policed(u32(source)):
+                        n = self.forward(u32(source), True)
+                    else:
+                        n = self.forward(u32(source), False)
                     port.idle = 0 if n != 0 else port.idle + 1
                     if n != 0:
                         self.look_for_starved(u32(source))
@@ -479,7 +549,7 @@ class Fabric(Stateful):
 
     @datapath(inline=False)
     def settle(self) -> u64:
-        """Before sleeping: ask every port for a call. Gives 1 where there is something to do already."""
+        """Before sleeping: ask every port for a call. Gives 1 where there is something to do already, 2 where there soon is."""
         for m in range(self.n_members):
             self.memory[self.ports[self.members[m]].page + PEER_WAITING] = 1
         fence(True)
@@ -487,8 +557,12 @@ class Fabric(Stateful):
         for m in range(self.n_members):
             port = self.ports[self.members[m]]
             if port.broken == 0 and self.memory[port.source + TAIL] != port.head:
-                found = 1
-                self.warm(u32(self.members[m]))
+                if self.is_policed(u32(self.members[m])) and self.must_wait(u32(self.members[m])):
+                    found = max(found, 2)
+                else:
+                    found = 1
+                    self.warm(u32(self.members[m]))
+                    break
         return found
 
     @datapath(inline=False)

@@ -36,6 +36,9 @@ class PortInfo:
     switch_number: int
     kind: str
     slots: int
+    #: bytes a second that it may send (0: any number), and from which addresses (none: any)
+    limit_bytes_per_s: int
+    allowed: list[str]
     counters: PortCounters
 
 
@@ -241,8 +244,10 @@ class SwitchHost:
 
     def _info(self, switch: Switch) -> SwitchInfo:
         number = self._numbers[switch.name]
-        ports = [PortInfo(switch.name, number, self._kind(switch.name, c.name), switch.ports[c.name].layout.slots, c)
-                 for c in switch.counters()]
+        ports = [
+            PortInfo(switch.name, number, self._kind(switch.name, c.name), switch.ports[c.name].layout.slots, *switch.limit_of(c.name), c)
+            for c in switch.counters()
+        ]
         return SwitchInfo(switch.name, number, switch.module.name, switch.name in self._persistent, ports, list(switch.lost))
 
     def _kind(self, switch: str, port: str) -> str:

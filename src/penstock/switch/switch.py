@@ -10,18 +10,21 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
+from penstock.datapath.clock import ns_per_cycle_32, read_cycles
 from penstock.datapath.futex import futex_wait, futex_wake
 from penstock.datapath.memory import Memory
-from penstock.datapath.ports import HEAD, PEER_WAITING, TAIL, PortLayout
+from penstock.datapath.ports import BUFFER_BYTES, HEAD, PEER_WAITING, TAIL, PortLayout
 from penstock.ring import OpenPort, PortMemory, SharedPort
 from penstock.runtime.image import LoadedImage
 from penstock.runtime.once import once
 from penstock.runtime.threads import join_thread, start_thread
 from penstock.switch.catalog import make_module
-from penstock.switch.fabric import Fabric, PortState, Reason
+from penstock.switch.fabric import MAX_ALLOWED, Fabric, Policy, PortState, Reason
 from penstock.switch.module import MAX_PORTS, Module
 from penstock.switch.program import FabricProgram
+from penstock.switch.static import ethernet_address, format_ethernet
 from penstock.switch.worker import CONTEXT_BYTES, MAX_WAITS, WorkerContext, WorkerState, worker
 
 __all__ = ["PortCounters", "Switch", "SwitchError"]
@@ -56,6 +59,8 @@ class PortCounters:
     nowhere: int
     full: int
     too_large: int
+    #: frames from addresses that the port may not send from
+    refused: int
 
 
 @dataclass
@@ -98,6 +103,7 @@ class Switch:
             raise SwitchError(f"'{name}' is no name for a switch (letters, digits and _.-)")
         self.name = name
         self.ports: dict[str, _Port] = {}
+        self.limits: dict[str, int] = {}
         self.lost: list[tuple[str, str]] = []
         self.lock = threading.RLock()
         self._free: dict[int, list[int]] = {}
@@ -221,7 +227,7 @@ class Switch:
             place = self._room(layout.port_bytes)
             with self.held():
                 self.memory.map_at(self.fabric.memory.offset + place, layout.port_bytes, memory.descriptor, at=offset)
-                self._enter(number, place, layout, chains=chains, patient=patient)
+                self._enter(number, name, place, layout, chains=chains, patient=patient)
                 self.ports[name] = _Port(number, name, layout, place, tap_of)
                 self.read_indices(self.ports[name])
                 self._set_members()
@@ -231,9 +237,11 @@ class Switch:
                 memory.follower = _Follower(self, name)
             return number
 
-    def _enter(self, number: int, place: int, layout: PortLayout, *, chains: bool, patient: bool) -> None:
+    def _enter(self, number: int, name: str, place: int, layout: PortLayout, *, chains: bool, patient: bool) -> None:
         fabric, base = self.fabric, place // 4
         rx, tx = layout.rx, layout.tx
+        fabric.policies[number] = dict.fromkeys(Policy.FIELDS, 0)
+        self.limits.pop(name, None)
         fabric.ports[number] = {
             **dict.fromkeys(PortState.FIELDS, 0),
             "page": base, "source": base + tx, "target": base + rx, "mask": layout.slots - 1,
@@ -260,6 +268,7 @@ class Switch:
                 fabric.ports[port.number].attached = 2
                 fabric.ports[self.ports[port.tap_of].number].tap = port.number + 1
         fabric.n_taps = len(self.ports) - len(members)
+        self._count_policed()
         fabric.n_patient = sum(bool(fabric.ports[p.number].patient) for p in self.ports.values())
         fabric.n_members, fabric.n_hot, fabric.n_wake = len(members), 0, 0
         self._set_waits()
@@ -297,8 +306,50 @@ class Switch:
         """Of all ports, by number."""
         with self.lock:
             names = ("packets_in", "bytes_in", "packets_out", "bytes_out", "dropped", "nowhere", "full", "too_large")
-            return [PortCounters(p.number, p.name, *(int(getattr(self.fabric.ports[p.number], n)) for n in names))
+            return [PortCounters(p.number, p.name, refused=int(self.fabric.policies[p.number].refused),
+                                 **{n: int(getattr(self.fabric.ports[p.number], n)) for n in names})
                     for p in sorted(self.ports.values(), key=lambda p: p.number)]
+
+    def limit(self, name: str, bytes_per_s: int, *, burst_bytes: int = 0) -> None:
+        """What a port may send, over time (0: as much as it likes): what comes quicker waits in its ring."""
+        with self.lock:
+            number = self._port(name).number
+            if bytes_per_s < 0 or burst_bytes < 0:
+                raise SwitchError("a rate is not negative")
+            with self.held():
+                policy = self.fabric.policies[number]
+                policy.rate = (bytes_per_s * ns_per_cycle_32() + 999_999_999) // 1_000_000_000
+                policy.burst = policy.tokens = burst_bytes or max(bytes_per_s // 100, 32 * BUFFER_BYTES)
+                policy.since_cycles = read_cycles()
+                self.limits[name] = bytes_per_s
+                self._police(number)
+
+    def allow(self, name: str, addresses: Sequence[str]) -> None:
+        """The Ethernet addresses that a port may send from; none: any. Frames from others are dropped and counted."""
+        values = [ethernet_address(a) for a in addresses]
+        with self.lock:
+            number = self._port(name).number
+            if len(values) > MAX_ALLOWED:
+                raise SwitchError(f"a port can be held to {MAX_ALLOWED} addresses, not {len(values)}")
+            with self.held():
+                for k, value in enumerate(values):
+                    self.fabric.allowed[number * MAX_ALLOWED + k] = cast(Any, value)
+                self.fabric.policies[number].n_allowed = len(values)
+                self._police(number)
+
+    def _police(self, number: int) -> None:
+        policies = self.fabric.policies
+        policies[number].is_set = int(bool(policies[number].rate or policies[number].n_allowed))
+        self._count_policed()
+
+    def _count_policed(self) -> None:
+        self.fabric.n_policed = sum(bool(self.fabric.policies[p.number].is_set) for p in self.ports.values())
+
+    def limit_of(self, name: str) -> tuple[int, list[str]]:
+        """(bytes a second, addresses) as they were set."""
+        number = self._port(name).number
+        count = int(self.fabric.policies[number].n_allowed)
+        return self.limits.get(name, 0), [format_ethernet(int(self.fabric.allowed[number * MAX_ALLOWED + k])) for k in range(count)]
 
     # The module
 

@@ -110,9 +110,10 @@ def _wake(c: Code, context: Any) -> None:
 
 def _sleep(c: Code, context: Any, memory: Any) -> None:
     found = c.call_at(c.load(context, WorkerContext.SETTLE), memory)
-    with c.when(c.b.and_(c.test("==", found, 0), c.test("==", c.load(context, WorkerContext.REQUEST), 0))):
+    with c.when(c.b.and_(c.test("!=", found, 1), c.test("==", c.load(context, WorkerContext.REQUEST), 0))):
         c.store(context, WorkerContext.SLEEPS, c.b.add(c.load(context, WorkerContext.SLEEPS), c.const(1)))
-        waits = c.load(context, WorkerContext.N_WAITS)
+        # Where a port only waits until it may send again, a nap.
+        waits = c.b.select(c.test("==", found, 2), c.const(0), c.load(context, WorkerContext.N_WAITS))
         with c.b.if_else(c.test("!=", waits, 0)) as (then, otherwise):
             with then:
                 c.syscall(_FUTEX_WAITV, c.b.add(context, c.const(WorkerContext.WAITS)), waits, 0, 0, 0)

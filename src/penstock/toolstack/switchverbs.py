@@ -77,6 +77,14 @@ class SwitchVerbs:
     def do_switch_detach(self, name: str) -> None:
         self.switches.detach(name)
 
+    def do_switch_limit(self, name: str, bytes_per_s: int, burst_bytes: int = 0) -> None:
+        switch, port = split(name)
+        self.switches.find(switch).limit(port, bytes_per_s, burst_bytes=burst_bytes)
+
+    def do_switch_allow(self, name: str, addresses: list[str]) -> None:
+        switch, port = split(name)
+        self.switches.find(switch).allow(port, addresses)
+
     def do_switch_make_interface(self, interface: str, slots: int = 256) -> None:
         self.switches.make_interface(interface, slots=slots)
 
