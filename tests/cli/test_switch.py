@@ -115,6 +115,31 @@ def test_modules_are_replaced_and_told_things_by_command(home: Path) -> None:
     assert {line.split()[0] for line in switch("modules")[0].splitlines()} >= {"learning", "static", "ips", "macs", "my_lookup", "dummy"}
 
 
+def test_a_chain_of_domains_is_made_whole_or_not_at_all(home: Path) -> None:
+    """Left to right every domain counts, and takes something off; right to left frames pass as they are."""
+    for k in (1, 2, 3):
+        (home / f"{k}.click").write_text(f"FromDevice(0) -> c :: Counter -> Strip({k}) -> ToDevice(1); "
+                                         "FromDevice(1) -> b :: Counter -> ToDevice(0);\n")
+    files = [str(home / f"{k}.click") for k in (1, 2, 3)]
+    out, _ = command("main", "chain", "lab", *files, "--memory", "8")
+    assert [line.split(":")[0] for line in out.splitlines()] == ["lab.1", "lab.2", "lab.3"]
+    with RemotePort("valelab:left") as left, RemotePort("valelab:right") as right:
+        left.send(bytes(range(40)))
+        assert right.receive(5) == bytes(range(6, 40))
+        right.send(bytes(40))
+        assert left.receive(5) == bytes(40)
+        assert "1l    left   up" in switch("table", "valelab")[0]
+    assert command("main", "vm", "read", "lab.2", "c", "count")[0] == "read(c/count) => 1\n"
+    assert "there is a chain 'lab' already" in command("main", "chain", "lab", *files, status=1)[1]
+    command("main", "chain", "lab", "--destroy")
+    assert re.search("there is no chain 'lab'|no toolstack runs", command("main", "chain", "lab", "--destroy", status=1)[1])
+    (home / "bad.click").write_text("FromDevice(0) -> Nonsense -> ToDevice(1);")
+    _, err = command("main", "chain", "lab", files[0], str(home / "bad.click"), status=1)
+    assert "bad.click:1: undeclared element 'Nonsense'" in err
+    assert switch("list")[0] == "no switches\n" and "lab" not in command("main", "vm", "list")[0]
+    assert "needs configurations" in command("main", "chain", "lab", status=1)[1]
+
+
 def test_ports_are_limited_by_command() -> None:
     with RemotePort("vale0:a") as a, RemotePort("vale0:b") as b:
         switch("limit", "vale0:a", "100Mbit")

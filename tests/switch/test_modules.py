@@ -24,6 +24,7 @@ def ip6(src: str, dst: str) -> bytes:
     return b"\2\0\0\0\0\x09\2\0\0\0\0\x08\x86\xdd" + b"\x60\0\0\0\0\0\x3b\x40" + addresses
 
 
+#: ports are p0 to p3, as the test attaches them
 CASES: dict[str, list[tuple[bytes, list[int]]]] = {
     "dummy 2": [(b"anything", [2])],
     "my_lookup": [(ip4("1.2.3.4", "10.0.0.3"), [3]), (ip4("1.2.3.4", "10.0.0.1"), [1]), (ip4("9.9.9.9", "10.0.0.200"), []),
@@ -31,6 +32,8 @@ CASES: dict[str, list[tuple[bytes, list[int]]]] = {
     "static 02:00:00:00:00:01=1 02:00:00:00:00:02=broadcast default=3": [
         (A + C + b"xx", [1]), (B + C + b"xx", [1, 2, 3]), (C + A + b"xx", [3]), (b"short", [])],
     "macs 02:00:00:00:00:01=1": [(C + A + b"xx", [1]), (A + C + b"xx", []), (b"", [])],
+    "patch p0=p2 p1=p3": [(b"anything", [2])],
+    "patch p1=p3 p0=p9": [(b"anything", [])],
     "ips 1.2.3.4=1 2001:db8::1=2 02:00:00:00:00:02=3 default=drop": [
         (ip4("1.2.3.4", "9.9.9.9"), [1]), (ip4("9.9.9.9", "1.2.3.4"), [1]), (ip4("9.9.9.9", "1.2.3.5"), []),
         (ip6("2001:db8::1", "::5"), [2]), (ip6("::5", "2001:db8::1"), [2]), (ip6("::5", "::6"), []),
@@ -78,7 +81,7 @@ def test_entries_are_added_listed_and_deleted_while_it_works() -> None:
 
 @pytest.mark.parametrize(("text", "problem"), [
     ("learning soon", "no age in seconds"), ("dummy x", "no port number"), ("dummy 1 2", "takes no arguments"), ("my_lookup 3", "takes no arguments"),
-    ("static 1=2", "no Ethernet address"), ("static 02:00:00:00:00:01", "ADDRESS=PORT"), ("ips 300.1.1.1=1", "no address"), ("'", "names no module"),
+    ("patch a", "PORT=PORT"), ("patch a=a", "joined to itself"), ("patch a=b b=c", "joined to a already"), ("static 1=2", "no Ethernet address"), ("static 02:00:00:00:00:01", "ADDRESS=PORT"), ("ips 300.1.1.1=1", "no address"), ("'", "names no module"),
 ])
 def test_wrong_arguments_are_told(text: str, problem: str) -> None:
     with pytest.raises(ModuleError, match=problem):

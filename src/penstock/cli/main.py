@@ -22,6 +22,7 @@ SUBCOMMANDS = {
     "flatten": ("language", "print a configuration without compound elements"),
     "vm": ("vm", "domains: make them, look at them, move them, end them"),
     "switch": ("switch", "switches: their ports, counters and modules"),
+    "chain": ("chain", "a path of domains, joined by a switch"),
     "tap": ("tap", "what a port of a switch sends and is sent, as a capture"),
     "doctor": ("doctor", "say what this machine lacks, and the command that mends it"),
     "graph": ("language", "draw a configuration (SVG or Graphviz)"),
