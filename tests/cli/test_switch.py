@@ -133,9 +133,19 @@ def test_a_chain_of_domains_is_made_whole_or_not_at_all(home: Path) -> None:
     assert "there is a chain 'lab' already" in command("main", "chain", "lab", *files, status=1)[1]
     command("main", "chain", "lab", "--destroy")
     assert re.search("there is no chain 'lab'|no toolstack runs", command("main", "chain", "lab", "--destroy", status=1)[1])
+    out, _ = command("main", "chain", "lab", *files, "--fuse")
+    assert out.count("\n") == 1
+    with RemotePort("valelab:left") as left, RemotePort("valelab:right") as right:
+        left.send(bytes(range(40)))
+        assert right.receive(5) == bytes(range(6, 40))
+        right.send(bytes(40))
+        assert left.receive(5) == bytes(40)
+        assert command("main", "vm", "read", "lab.1", "d2/c", "count")[0] == "read(d2/c/count) => 1\n"
+    command("main", "chain", "lab", "--destroy")
     (home / "bad.click").write_text("FromDevice(0) -> Nonsense -> ToDevice(1);")
     _, err = command("main", "chain", "lab", files[0], str(home / "bad.click"), status=1)
     assert "bad.click:1: undeclared element 'Nonsense'" in err
+    assert "bad.click:1: undeclared element 'Nonsense'" in command("main", "chain", "lab", "--fuse", files[0], str(home / "bad.click"), status=1)[1]
     assert switch("list")[0] == "no switches\n" and "lab" not in command("main", "vm", "list")[0]
     assert "needs configurations" in command("main", "chain", "lab", status=1)[1]
 

@@ -12,7 +12,9 @@ from pathlib import Path
 from penstock.toolstack.client import Client
 from penstock.toolstack.errors import DomainError
 
-__all__ = ["add_arguments", "main"]
+__all__ = ["INTERMIXED", "add_arguments", "main"]
+
+INTERMIXED = True
 
 
 def add_arguments(name: str, parser: argparse.ArgumentParser) -> None:
@@ -25,6 +27,7 @@ def add_arguments(name: str, parser: argparse.ArgumentParser) -> None:
                      f"opens as valeNAME:{side}")
         parser.add_argument(f"--{side}", default="", metavar="END", help=help_text)
     parser.add_argument("--memory", type=int, default=16, metavar="MIB", help="of each domain (16)")
+    parser.add_argument("--fuse", action="store_true", help="one domain with all configurations in one image: no rings between them")
     parser.add_argument("--destroy", action="store_true", help="end the chain of that name")
     parser.add_argument("--socket", type=Path, help="the toolstack's socket, where it is not the usual one")
 
@@ -68,16 +71,20 @@ def _make(client: Client, o: argparse.Namespace) -> None:
     undo: list[Callable[[], object]] = []
     try:
         left, right = (_end(o, side) for side in ("left", "right"))
-        n = len(o.files)
+        # Read before anything is made: what is wrong with a file is said first.
+        fused = _fused(o.files) if o.fuse else ""
+        n = 1 if o.fuse else len(o.files)
         ends = [left, *(f"{i}{side}" for i in range(1, n + 1) for side in "lr"), right]
         client.switch_make(switch=switch, module="patch " + " ".join(f"{a}={b}" for a, b in zip(ends[::2], ends[1::2])))
         undo.append(lambda: client.switch_destroy(switch=switch))
-        for i, file in enumerate(o.files, 1):
+        for i, file in enumerate(o.files[:n], 1):
             vifs = [f"bridge={switch},vifname={i}{side}" for side in "lr"]
-            spec = {"name": f"{o.name}.{i}", "memory": o.memory, "vif": vifs, "click": os.path.abspath(file)}
-            made = client.create(spec=spec)
+            spec = {"name": f"{o.name}.{i}", "memory": o.memory, "vif": vifs}
+            made = client.create(spec=spec if fused else {**spec, "click": os.path.abspath(file)})
             undo.append(lambda name=made["name"]: client.destroy(name=name))  # type: ignore[misc]
-            print(f"{made['name']}: domain {made['id']} is {made['state']} ({made['isolation']}), {file}")
+            if fused:
+                client.start(name=made["name"], text=fused)
+            print(f"{made['name']}: domain {made['id']} is {made['state']} ({made['isolation']}), {' '.join(o.files) if fused else file}")
         for end in (o.left, o.right):
             if end.startswith("tap:"):
                 client.switch_tap(name=f"{switch}:{end[4:]}")
@@ -88,6 +95,12 @@ def _make(client: Client, o: argparse.Namespace) -> None:
             with contextlib.suppress(DomainError):
                 step()
         raise
+
+
+def _fused(files: list[str]) -> str:
+    from penstock.toolstack.fuse import fuse
+
+    return fuse([(file, Path(file).read_text("utf-8", "surrogateescape")) for file in files])
 
 
 def _end(o: argparse.Namespace, side: str) -> str:

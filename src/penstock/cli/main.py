@@ -60,7 +60,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog=f"penstock {name}", description=SUBCOMMANDS[name][1].capitalize() + ".")
     module.add_arguments(name, parser)
     try:
-        status: int = module.main(name, parser.parse_args(words[1:]))
+        # Options may stand between files where a command has both.
+        parse = parser.parse_intermixed_args if getattr(module, "INTERMIXED", False) else parser.parse_args
+        status: int = module.main(name, parse(words[1:]))
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read our output has gone.
