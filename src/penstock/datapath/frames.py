@@ -36,10 +36,10 @@ def frame(array: Any, at: int, length: int) -> Frame:
     return _datapath_only("frame")  # type: ignore[no-any-return]
 
 
-def copy_lines(target: Any, to: int, source: Any, at: int, lines: int) -> None:
+def copy_lines(target: Any, to: int, source: Any, at: int, lines: int, at_most: int) -> None:
     """Copy ``lines`` times 64 bytes (once at least) from byte ``at`` of one Array to byte ``to`` of another.
 
-    They do not overlap.
+    They do not overlap. ``at_most``, a constant, is the most that ``lines`` can be; there is that much on both sides.
     """
     _datapath_only("copy_lines")
 

@@ -25,12 +25,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BUFFER_BYTES", "DOMAIN_WAITING", "HEAD", "LENGTHS", "MAX_SEGMENTS", "MAX_SLOTS", "MIN_SLOTS", "MORE",
-    "PAGE_BYTES", "PEER_WAITING", "PORT_BYTES", "RING_BYTES", "RING_HEADER_BYTES", "RX", "SLOTS", "STARVED", "TAIL",
+    "PAGE_BYTES", "PEER_WAITING", "PORT_BYTES", "RING_BYTES", "RING_HEADER_BYTES", "RX", "SLOTS", "SLOT_LINES", "STARVED", "TAIL",
     "TX", "PortLayout", "RingPort",
 ]
 
 #: 33 cache lines: slots that lie a power of two apart fall into the same few sets of the caches (2,048: 80 % slower at 60 bytes)
 BUFFER_BYTES = 2112
+#: cache lines of a slot
+SLOT_LINES = BUFFER_BYTES // 64
 PAGE_BYTES = 4096
 
 # Words of page 0

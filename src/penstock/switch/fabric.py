@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from penstock.datapath.frames import copy_lines, frame, prefetch
 from penstock.datapath.memory import Array, Stateful, Struct
 from penstock.datapath.packet import cycles, fence
-from penstock.datapath.ports import BUFFER_BYTES, DOMAIN_WAITING, HEAD, LENGTHS, MAX_SEGMENTS, MORE, PEER_WAITING, STARVED, TAIL
+from penstock.datapath.ports import BUFFER_BYTES, DOMAIN_WAITING, HEAD, LENGTHS, MAX_SEGMENTS, MORE, PEER_WAITING, SLOT_LINES, STARVED, TAIL
 from penstock.datapath.source import datapath
 from penstock.packet.integers import boolean, i64, u8, u16, u32, u64, u128
 from penstock.switch.module import BROADCAST, DROP, MAX_PORTS
@@ -30,8 +30,6 @@ _POLICED_BATCH = 16
 #: addresses that a port can be held to
 MAX_ALLOWED = 8
 _LENGTH = 0xFFFF
-#: a run is the index of its first slot, how many slots (above 32 bits), and whether they are one frame
-_CHAIN, _SLOTS = 1 << 63, 0xFFFF
 #: rounds without a frame until a port is looked at now and then only
 _PATIENCE = 64
 #: ports without traffic that are looked at in a round, where nothing moved and where something did
@@ -100,7 +98,7 @@ class Policy(Struct):
 
 
 class _List(Struct):
-    """The runs for one port, and the room in its ring."""
+    """The frames for one port, and the room in its ring."""
 
     first: u32
     last: u32
@@ -118,6 +116,8 @@ class Fabric(Stateful):
     n_patient: u32
     n_taps: u32
     n_policed: u32
+    #: where the batch is one frame of several slots, how many
+    chain_slots: u32
     n_hot: u32
     n_touched: u32
     n_wake: u32
@@ -137,8 +137,7 @@ class Fabric(Stateful):
         self.hot = Array(u32, MAX_PORTS)
         self.touched = Array(u32, BATCH + 1)
         self.wake = Array(u32, MAX_PORTS)
-        # Runs: slots one after the other that go to the same port. A run is known by the place of its first slot in the batch.
-        self.runs = Array(u64, BATCH, alignment=64)
+        # A frame is known by its place in the batch; for each the next one for the same port.
         self.next = Array(u32, BATCH, alignment=64)
         #: every port's memory, each mapped in its place
         self.memory = Array(u32, memory_bytes // 4, alignment=4096)
@@ -169,33 +168,23 @@ class Fabric(Stateful):
         buffers: u64 = port.source_buffers
         lengths: u64 = words + LENGTHS
         total: u64 = 0
-        # The run that grows: from which slot, how many, and where to.
-        at: u32 = head
-        count: u32 = 0
-        to: u32 = DROP
+        taken: u32 = 0
         for k in range(min(ready, _POLICED_BATCH if policed else BATCH)):
             slot = u64((head + k) & mask)
             length = self.memory[lengths + slot]
             if length > BUFFER_BYTES:
                 break
-            goes: u32 = DROP
+            to: u32 = DROP
             if not policed or self.is_allowed(source, buffers + slot * BUFFER_BYTES, length):
-                goes = self.module.decide(buffers + slot * BUFFER_BYTES, length, source) - 1
-            if goes != to:
-                done = self.enlist(at - head, at, count, True, to, source)
-                at += done
-                if done != count:
-                    count = 0
-                    break
-                count = 0
-                to = goes
-            count += 1
+                to = self.module.decide(buffers + slot * BUFFER_BYTES, length, source) - 1
+            if not self.enlist(k, to, source, u32(1)):
+                break
             total += length
-        at += self.enlist(at - head, at, count, True, to, source)
-        if at == head:
+            taken += 1
+        if taken == 0:
             return self.forward_chain(source, ready)
-        self.finish(source, at, at - head, total)
-        return at - head
+        self.finish(source, taken, taken, total)
+        return taken
 
     @datapath(rare=True)
     def forward_chain(self, source: u32, ready: u32) -> u32:
@@ -216,9 +205,11 @@ class Fabric(Stateful):
                 to: u32 = DROP
                 if not self.is_policed(source) or self.is_allowed(source, at, first):
                     to = self.module.decide(at, first, source) - 1
-                if self.enlist(u32(0), head, k + 1, False, to, source) == 0:
+                if not self.enlist(u32(0), to, source, k + 1):
                     return u32(0)
-                self.finish(source, head + k + 1, u32(1), total)
+                self.chain_slots = k + 1
+                self.finish(source, k + 1, u32(1), total)
+                self.chain_slots = 0
                 return k + 1
         if ready >= MAX_SEGMENTS:
             port.broken = Reason.CHAIN
@@ -235,21 +226,21 @@ class Fabric(Stateful):
         return True
 
     @datapath
-    def finish(self, source: u32, head: u32, frames: u32, total: u64) -> None:
+    def finish(self, source: u32, slots: u32, frames: u32, total: u64) -> None:
         # What the module wrote comes before what is copied.
         fence()
         self.flush(source)
         port = self.ports[source]
         if self.n_taps != 0:
             if port.tap != 0:
-                self.tap_batch(source, port.head, head - port.head, frames)
+                self.tap_batch(source, frames)
         port.packets_in += frames
         port.bytes_in += total
         if self.is_policed(source):
             self.policies[source].tokens -= i64(total)
-        port.head = head
+        port.head += slots
         fence()
-        self.memory[port.source + HEAD] = head
+        self.memory[port.source + HEAD] = port.head
         self.moved += frames
 
     @datapath
@@ -287,48 +278,41 @@ class Fabric(Stateful):
         return False
 
     @datapath
-    def enlist(self, i: u32, at: u32, slots: u32, single: bool, to: u32, source: u32) -> u32:
-        """Append a run to a port's list; gives how many slots of it are taken. ``single``: a frame each."""
-        if slots == 0:
-            return u32(0)
-        frames = slots if single else u32(1)
+    def enlist(self, i: u32, to: u32, source: u32, slots: u32) -> bool:
+        """Append a frame to a port's list; false where it must wait for room."""
         if to > BROADCAST or to == source:
-            self.ports[source].dropped += frames
-            return slots
+            self.ports[source].dropped += 1
+            return True
         entry = self.lists[to]
-        if entry.count == 0:
-            if to != BROADCAST:
-                if self.ports[to].attached != 1 or not self.look_at(to):
-                    self.ports[source].nowhere += frames
-                    return slots
-        taken: u32 = slots
+        count: u32 = entry.count
+        if count == 0 and to != BROADCAST:
+            if self.ports[to].attached != 1 or not self.look_at(to):
+                self.ports[source].nowhere += 1
+                return True
         if self.n_patient != 0 and to != BROADCAST:
-            if self.ports[to].patient:
-                taken = self.shorten(to, slots, single)
-                if taken == 0:
-                    return u32(0)
-        if entry.count == 0:
+            if not self.has_room(to, slots):
+                return False
+        if count == 0:
             self.touched[self.n_touched] = to
             self.n_touched += 1
             entry.first = i
         else:
             self.next[entry.last] = i
-        self.runs[i] = u64(taken) << 32 | at if single else _CHAIN | u64(taken) << 32 | at
         entry.last = i
-        entry.count += 1
-        return taken
+        entry.count = count + 1
+        return True
 
     @datapath(rare=True)
-    def shorten(self, to: u32, slots: u32, single: bool) -> u32:
-        """The part of a run for which a patient port has room."""
+    def has_room(self, to: u32, slots: u32) -> bool:
+        """Whether a frame fits into the ring of a port, where that port is patient; the room is promised then."""
         target = self.ports[to]
-        taken: u32 = min(slots, target.left)
-        if taken < slots:
+        if not target.patient:
+            return True
+        if target.left < slots:
             self.memory[target.target + STARVED] = 1
-            if not single:
-                return u32(0)
-        target.left -= taken
-        return taken
+            return False
+        target.left -= slots
+        return True
 
     @datapath
     def look_at(self, to: u32) -> bool:
@@ -392,13 +376,14 @@ class Fabric(Stateful):
                 self.look_for_sleeper(tap)
 
     @datapath(rare=True)
-    def tap_batch(self, source: u32, at: u32, slots: u32, frames: u32) -> None:
+    def tap_batch(self, source: u32, frames: u32) -> None:
         """What a port has sent, to its tap; the lists are free again."""
         tap = u32(self.ports[source].tap) - 1
         if self.look_at(tap):
-            self.runs[0] = u64(slots) << 32 | at if slots == frames else _CHAIN | u64(slots) << 32 | at
+            for k in range(min(frames, BATCH)):
+                self.next[k] = k + 1
             self.lists[tap].first = 0
-            self.lists[tap].count = 1
+            self.lists[tap].count = frames
             self.deliver(tap, source, False)
             fence(True)
             self.look_for_sleeper(tap)
@@ -411,15 +396,16 @@ class Fabric(Stateful):
         """
         entry = self.lists[to]
         port, target = self.ports[source], self.ports[to]
-        i: u32 = entry.first
-        count: u32 = entry.count
-        b: u32 = self.lists[BROADCAST].first
-        left: u32 = count
+        left: u32 = entry.count
         more: u32 = self.lists[BROADCAST].count if with_broadcast else u32(0)
         entry.count = 0
-        start: u32 = target.tail
-        tail: u32 = start
-        end = tail + entry.room
+        if self.chain_slots != 0:
+            self.deliver_chain(to, source)
+            return
+        i: u32 = entry.first
+        b: u32 = self.lists[BROADCAST].first
+        head: u32 = port.head
+        tail: u32 = target.tail
         here_mask: u32 = port.mask
         there_mask: u32 = target.mask
         here_lengths: u64 = port.source + LENGTHS
@@ -427,7 +413,10 @@ class Fabric(Stateful):
         here_buffers: u64 = port.source_buffers
         there_buffers: u64 = target.target_buffers
         total: u64 = 0
-        for _ in range(count + more):
+        count = min(left + more, entry.room)
+        if count != left + more:
+            target.full += left + more - count
+        for _ in range(count):
             pick: u32 = i
             if with_broadcast and more != 0 and (left == 0 or b < i):
                 pick = b
@@ -437,46 +426,44 @@ class Fabric(Stateful):
                 if with_broadcast:
                     left -= 1
                 i = self.next[i]
-            run: u64 = self.runs[pick]
-            slots = u32(run >> 32)
-            # A frame of several slots looks very long.
-            if slots > end - tail:
-                slots = self.cut(to, run, end - tail)
-            for s in range(slots):
-                here = u64((u32(run) + s) & here_mask)
-                there = u64(tail & there_mask)
-                word = self.memory[here_lengths + here]
-                # A length that grew since it was checked copies no more than a slot.
-                length = min(word & _LENGTH, BUFFER_BYTES)
-                copy_lines(self.memory, there_buffers + there * BUFFER_BYTES, self.memory, here_buffers + here * BUFFER_BYTES,
-                           (length + 63) >> 6)
-                self.memory[there_lengths + there] = word & MORE | length
-                total += length
-                tail += 1
+            here = u64((head + pick) & here_mask)
+            there = u64(tail & there_mask)
+            # A length that grew since it was checked copies no more than a slot.
+            length = min(self.memory[here_lengths + here] & _LENGTH, BUFFER_BYTES)
+            copy_lines(self.memory, there_buffers + there * BUFFER_BYTES, self.memory, here_buffers + here * BUFFER_BYTES,
+                       (length + 63) >> 6, SLOT_LINES)
+            self.memory[there_lengths + there] = length
+            total += length
+            tail += 1
         target.tail = tail
-        target.packets_out += tail - start
+        target.packets_out += count
         target.bytes_out += total
         fence()
         self.memory[target.target + TAIL] = tail
 
     @datapath(rare=True)
-    def cut(self, to: u32, run: u64, room: u32) -> u32:
-        """How many slots of a run go to a port that has not room for all, or of a frame of several slots."""
-        target = self.ports[to]
-        slots = u32(run >> 32)
-        if run < _CHAIN:
-            target.full += slots - room
-            return room
-        slots = slots & _SLOTS
+    def deliver_chain(self, to: u32, source: u32) -> None:
+        """The frame of several slots that the batch is: all of it or nothing."""
+        port, target = self.ports[source], self.ports[to]
         if not target.chains:
             target.too_large += 1
-            return u32(0)
-        if slots > room:
+            return
+        if self.chain_slots > self.lists[to].room:
             target.full += 1
-            return u32(0)
-        # Counted as one frame.
-        target.packets_out -= slots - 1
-        return slots
+            return
+        for s in range(self.chain_slots):
+            here = u64((port.head + s) & port.mask)
+            there = u64((target.tail + s) & target.mask)
+            length = min(self.memory[port.source + LENGTHS + here] & _LENGTH, BUFFER_BYTES)
+            copy_lines(self.memory, target.target_buffers + there * BUFFER_BYTES, self.memory, port.source_buffers + here * BUFFER_BYTES,
+                       (length + 63) >> 6, SLOT_LINES)
+            more = u32(MORE) if s + 1 < self.chain_slots else u32(0)
+            self.memory[target.target + LENGTHS + there] = length | more
+            target.bytes_out += length
+        target.packets_out += 1
+        target.tail += self.chain_slots
+        fence()
+        self.memory[target.target + TAIL] = target.tail
 
     @datapath
     def look_for_sleeper(self, to: u32) -> None:

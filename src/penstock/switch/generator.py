@@ -13,6 +13,7 @@ from penstock.datapath.ports import (
     LENGTHS,
     MORE,
     PEER_WAITING,
+    SLOT_LINES,
     STARVED,
     TAIL,
     PortLayout,
@@ -86,7 +87,7 @@ class Generator(Stateful):
             for part in range(self.fragments):
                 slot = tail & (self.slots - 1)
                 at = self.buffer(self.tx, slot)
-                copy_lines(self.memory, at, self.templates, u64(k) * BUFFER_BYTES, (length + 63) >> 6)
+                copy_lines(self.memory, at, self.templates, u64(k) * BUFFER_BYTES, (length + 63) >> 6, SLOT_LINES)
                 if self.numbered:
                     f = frame(self.memory, at, length)
                     if f.data.has(SEQUENCE_OFFSET, 4):
@@ -158,7 +159,7 @@ class Generator(Stateful):
                 return u64(0)
             slot = tail & (self.slots - 1)
             at = self.buffer(self.tx, slot)
-            copy_lines(self.memory, at, self.templates, 0, (self.template_lengths[0] + 63) >> 6)
+            copy_lines(self.memory, at, self.templates, 0, (self.template_lengths[0] + 63) >> 6, SLOT_LINES)
             f = frame(self.memory, at, u32(self.template_lengths[0]))
             self.number += 1
             f.data.u32[SEQUENCE_OFFSET] = self.number
@@ -214,7 +215,7 @@ class Generator(Stateful):
             here, there = head & (self.slots - 1), tail & (self.slots - 1)
             length = min(self.memory[self.rx + LENGTHS + here] & 0xFFFF, BUFFER_BYTES)
             at = self.buffer(self.tx, there)
-            copy_lines(self.memory, at, self.memory, self.buffer(self.rx, here), (length + 63) >> 6)
+            copy_lines(self.memory, at, self.memory, self.buffer(self.rx, here), (length + 63) >> 6, SLOT_LINES)
             f = frame(self.memory, at, length)
             if f.data.has(0, 34):
                 src, dst = u64(f.ether.src), u64(f.ether.dst)

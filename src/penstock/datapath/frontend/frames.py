@@ -59,14 +59,23 @@ class FrameOperations(PacketOperations):
         self.frame_lengths[local.number] = size
         return PacketValue(local)
 
-    def _do_copy_lines(self, target: Array[Any], to: Any, source: Array[Any], at: Any, lines: Any) -> None:
+    def _do_copy_lines(self, target: Array[Any], to: Any, source: Array[Any], at: Any, lines: Any, at_most: int) -> None:
         asked = self.assign(U32, self.convert(self.number(lines, U32), U32), "lines")
         none = ir.Compare(BOOL, "eq", asked, ir.Const(U32, 0))
         count = self.assign(U32, ir.Select(U32, none, ir.Const(U32, 1), asked), "lines")
-        size = ir.Binary(U64, "mul", ir.Cast(U64, count), ir.Const(U64, LINE_BYTES))
-        addresses = [ir.StateAddress(ir.Place(array, "", array.offset, (), array.kind), self._array_span(array, where, Runtime(size)))
+        self.check(ir.Compare(BOOL, "le", count, ir.Const(U32, at_most)), "more lines than said")
+        # There is room for the most that is copied: one comparison for each side, whatever is copied.
+        addresses = [ir.StateAddress(ir.Place(array, "", array.offset, (), array.kind), self._line_span(array, where, at_most))
                      for array, where in ((target, to), (source, at))]
         self.emit(ir.CopyLines(self.line, addresses[0], addresses[1], count))
+
+    def _line_span(self, array: Array[Any], at: Any, lines: int) -> ir.Expr:
+        first = self.assign(U64, self._wide(at), "index")
+        room = array.size_bytes - lines * LINE_BYTES
+        if room < 0:
+            raise self.error(f"{lines} lines are more than the array has")
+        self.check(ir.Compare(BOOL, "le", first, ir.Const(U64, room)), "past the end of an array")
+        return first
 
     def _do_exchange(self, array: Array[Any], index: Any, value: Any) -> Runtime:
         place = self.array_element(array, index).place
