@@ -42,6 +42,13 @@ cl[1] -> Strip(14) -> CheckIPHeader -> ICMPPingResponder -> Unstrip(14) -> Ether
         switches.detach("vale0:veth0")
         print("peer", "0 received" in ping("", "10.9.0.3"))
         toolstack.destroy("r")
+        # The same domain straight on the interface, without a switch.
+        domain = toolstack.create(DomainSpec("s", vif=(VifSpec("02:00:00:00:00:09", "veth0"),)))
+        toolstack.start("s", '''FromDevice(0) -> cl :: Classifier(12/0806 20/0001, 12/0800, -);
+cl[0] -> ARPResponder(10.9.0.2 02:00:00:00:00:09) -> out :: ToDevice(0);
+cl[1] -> Strip(14) -> CheckIPHeader -> ICMPPingResponder -> Unstrip(14) -> EtherMirror -> out; cl[2] -> Discard;''')
+        print(ping(name, "10.9.0.2"))
+        toolstack.destroy("s")
         switches.make_interface("vi0")
         switches.attach_interface("vale1:vi0")
         try:
@@ -68,7 +75,7 @@ def test_the_kernel_talks_through_the_switch() -> None:
     name = "penstock-switch-test"
     done = subprocess.run(["unshare", "--net", "--mount", sys.executable, "-c", PROGRAM, name], capture_output=True, text=True, timeout=90)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("20 received, 0% packet loss") == 3, done.stdout
+    assert done.stdout.count("20 received, 0% packet loss") == 4, done.stdout
     assert "infos [('tap0', 'tap'), ('veth0', 'interface'), ('vif1.0', 'domain')]" in done.stdout
     assert "peer True" in done.stdout and "vale1:vi0 is attached: detach it first" in done.stdout
     assert "infos [('vi0', 'persistent'), ('veth0', 'interface'), ('veth0.host', 'tap')]" in done.stdout

@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import fcntl
 import socket
 import struct
 
 from penstock.device.pumped import DeviceError, Pumped
 from penstock.ring import PortMemory, SharedPort
 
-__all__ = ["InterfacePort"]
+__all__ = ["InterfacePort", "is_plain_interface"]
 
 _ETH_P_ALL = 3
 _SOL_PACKET, _PACKET_ADD_MEMBERSHIP, _PACKET_IGNORE_OUTGOING, _PACKET_QDISC_BYPASS = 263, 1, 23, 20
 _PACKET_MR_PROMISC = 1
+_SIOCETHTOOL, _ETHTOOL_GDRVINFO = 0x8946, 3
 _BUFFER_BYTES = 8 << 20
+
+
+def is_plain_interface(name: str) -> bool:
+    """Whether there is an interface of that name that is no Linux bridge, as its driver says (not sysfs, which can be another
+    network namespace's).
+    """
+    try:
+        socket.if_nametoindex(name)
+    except OSError:
+        return False
+    information = ctypes.create_string_buffer(struct.pack("I", _ETHTOOL_GDRVINFO), 196)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        try:
+            fcntl.ioctl(control, _SIOCETHTOOL, struct.pack("16sP16x", name.encode(), ctypes.addressof(information)))
+        except OSError:
+            return True
+    return information.raw[4:36].rstrip(b"\0") != b"bridge"
 
 
 class InterfacePort(Pumped):

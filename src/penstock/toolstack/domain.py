@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from penstock.device import TapPort
+from penstock.device import InterfacePort, TapPort, is_plain_interface
 from penstock.elements.element import HandlerError, HandlerLookupError
 from penstock.isolation import choose, machine_class
 from penstock.isolation.layout import Event, State
@@ -79,6 +79,7 @@ class Domain:
         self.machine.name = spec.name
         self.ports = [SharedPort(str(i)) for i in range(len(spec.vif))]
         self.taps: list[TapPort] = []
+        self.devices: list[InterfacePort] = []
         self.on_switches: list[tuple[SwitchHost, str]] = []
         self.crashed = False
         self.ended = False
@@ -99,12 +100,14 @@ class Domain:
         return DomainState.RUNNING if self._started else DomainState.CREATED
 
     def connect(self, switches: SwitchHost) -> None:
-        """Give every interface that names a switch (``vale…``) or a Linux bridge its other side."""
+        """Give every interface its other side: a port of a switch (``vale…``), an interface of this machine, or a TAP on a bridge."""
         for i, vif in enumerate(self.spec.vif):
             if is_switch(vif.bridge):
                 name = f"{vif.bridge}:{vif.vifname or f'vif{self.id}.{i}'}"
                 switches.attach(name, self.ports[i], kind="domain")
                 self.on_switches.append((switches, name))
+            elif is_plain_interface(vif.bridge):
+                self.devices.append(InterfacePort(self.ports[i], vif.bridge))
             elif vif.bridge:
                 self.taps.append(TapPort(self.ports[i], vif.vifname or f"vif{self.id}.{i}", bridge=vif.bridge))
 
@@ -155,8 +158,8 @@ class Domain:
     def close(self) -> None:
         """The end: everything is given back."""
         self.ended = True
-        for tap in self.taps:
-            tap.close()
+        for device in (*self.taps, *self.devices):
+            device.close()
         for switches, name in self.on_switches:
             # The fabric may have taken it off already, where the domain broke the rules.
             with contextlib.suppress(SwitchError):

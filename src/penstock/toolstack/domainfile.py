@@ -36,7 +36,11 @@ class DomainFileError(Exception):
 
 @dataclass(frozen=True)
 class VifSpec:
-    """One network interface. ``bridge`` names a Linux bridge for its host side; without one it is a port for the switch."""
+    """One network interface.
+
+    ``bridge`` says what is at its other side: a switch (``vale…``), a Linux bridge, or another interface of this machine, whose
+    frames it receives and sends; without it, a port for a program in the same process.
+    """
 
     mac: str = ""
     bridge: str = ""
