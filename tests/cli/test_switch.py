@@ -89,6 +89,18 @@ def test_a_program_that_is_killed_gives_its_port_back() -> None:
             assert time.monotonic() < end
 
 
+def test_who_comes_while_a_toolstack_ends_finds_another_one() -> None:
+    """Without a switch it ends by itself; the next one who asks must not fall into the gap."""
+    pids = set()
+    for k in range(12):
+        with RemotePort("vale0:a") as port:
+            assert port.is_there and port.number == 0
+            with Client(start=False) as client:
+                pids.add(client.status()["pid"])
+        time.sleep(0.003 * (k % 4))
+    assert len(pids) > 1
+
+
 def test_modules_are_replaced_and_told_things_by_command(home: Path) -> None:
     switch("make", "vale3", "static", "default=broadcast")
     with RemotePort("vale3:a") as a, RemotePort("vale3:b") as b, RemotePort("vale3:c") as c:

@@ -56,6 +56,7 @@ class Client:
             self._socket.close()
             raise
         self._file = self._socket.makefile("rb")
+        self._is_new = True
 
     def reconnect(self) -> None:
         """After the toolstack has gone and come back."""
@@ -103,10 +104,14 @@ class Client:
                 self._socket.sendall(request)
                 line = self._file.readline()
             except OSError as error:
-                raise DomainError(f"the toolstack has gone ({error.strerror})") from None
-        if line == ENDING:
+                if not self._is_new or self.path.exists():
+                    raise DomainError(f"the toolstack has gone ({error.strerror})") from None
+                line = b""
+        # One that ends in good order takes its socket away: who came too late for it starts another one.
+        if line == ENDING or (not line and self._is_new and not self.path.exists()):
             self.start_another()
             return self.call(verb, arguments)
+        self._is_new = False
         if not line.endswith(b"\n"):
             raise DomainError("the toolstack ended while it worked on this (see 'penstock vm log')")
         answer = json.loads(line)

@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 
 from penstock.ring import OpenPort, PortMemory
-from penstock.toolstack.client import ENDING, Client
+from penstock.toolstack.client import Client
 from penstock.toolstack.errors import DomainError
 
 __all__ = ["RemotePort"]
@@ -23,10 +23,9 @@ class RemotePort(OpenPort):
         arguments = {"name": name, "slots": slots, "patient": patient, "tap_of": tap_of}
         request = json.dumps({"verb": "switch_open", "arguments": arguments}).encode() + b"\n"
         with Client(path) as client:
+            # As long as this connection is there, and was heard, the toolstack does not end.
+            client.status()
             line, descriptors = self._ask(client.path, request)
-            if line == ENDING:
-                client.start_another()
-                line, descriptors = self._ask(client.path, request)
         answer = json.loads(line or b'{"error": "the toolstack has gone"}')
         if "error" in answer or not descriptors:
             self._connection.close()

@@ -40,34 +40,19 @@ _POOL_SIZE = 4
 _POOL_BYTES = 20 << 20
 
 
-#: verbs that make something that a toolstack goes on for
-_MAKING = {"create", "restore", "clone", "switch_open", "switch_make", "switch_attach", "switch_tap", "switch_make_interface"}
-
-
-class Ending(Exception):
-    """The toolstack is about to end; whoever asks starts another one."""
-
-
 class Service:
     """The verbs, with arguments and results that JSON can say."""
 
     def __init__(self, toolstack: Toolstack, *, until_empty: bool = False):
         self.until_empty = until_empty
-        #: between what makes something and the decision that there is nothing left
+        self._connections = 0
+        #: between those who come and the decision that there is nobody and nothing left
         self._gate = threading.Lock()
         self.toolstack = toolstack
         self.switches = SwitchVerbs(toolstack.switches)
         self.stopping = threading.Event()
 
     def call(self, verb: str, arguments: dict[str, Any]) -> Any:
-        if verb not in _MAKING:
-            return self._call(verb, arguments)
-        with self._gate:
-            if self.stopping.is_set():
-                raise Ending
-            return self._call(verb, arguments)
-
-    def _call(self, verb: str, arguments: dict[str, Any]) -> Any:
         if verb.startswith("switch_"):
             return self._call_switches(verb, arguments)
         method: Callable[..., Any] | None = getattr(self, f"do_{verb}", None)
@@ -84,12 +69,24 @@ class Service:
         except TypeError as error:
             raise DomainError(f"{verb}: {error}") from None
 
-    def end_if_empty(self) -> None:
-        """End with the last domain and the last switch, where that was asked for."""
-        if not self.until_empty:
-            return
+    def enter(self) -> bool:
+        """Somebody asks; false where the toolstack is about to end: whoever asks starts another one."""
         with self._gate:
-            if not self.toolstack.domains and self.toolstack.switches.is_empty:
+            if self.stopping.is_set():
+                return False
+            self._connections += 1
+            return True
+
+    def leave(self) -> None:
+        with self._gate:
+            self._connections -= 1
+        self.end_if_empty()
+
+    def end_if_empty(self) -> None:
+        """End with the last domain, the last switch and the last client, where that was asked for."""
+        with self._gate:
+            nothing = not self.toolstack.domains and self.toolstack.switches.is_empty
+            if self.until_empty and nothing and not self._connections:
                 self.stopping.set()
 
     def do_create(self, path: str = "", spec: dict[str, Any] | None = None, paused: bool = False) -> dict[str, Any]:
@@ -196,6 +193,16 @@ class _Handler(socketserver.StreamRequestHandler):
         if user not in (0, os.geteuid()):
             self._answer({"error": "this toolstack is another user's"})
             return
+        if not self.server.service.enter():
+            self.rfile.readline(_MAX_REQUEST_BYTES)
+            self._answer({"ending": True})
+            return
+        try:
+            self._serve()
+        finally:
+            self.server.service.leave()
+
+    def _serve(self) -> None:
         while True:
             line = self.rfile.readline(_MAX_REQUEST_BYTES)
             if not line.endswith(b"\n"):
@@ -203,16 +210,11 @@ class _Handler(socketserver.StreamRequestHandler):
             if line == MIGRATE_REQUEST:
                 self._take_over()
                 return
-            try:
-                answer = self._result(line)
-            except Ending:
-                self._answer({"ending": True})
-                return
+            answer = self._result(line)
             if isinstance(answer.get("result"), OpenedPort):
                 self._hold(answer["result"])
                 return
             self._answer(answer)
-            self.server.service.end_if_empty()
 
     def _hold(self, port: OpenedPort) -> None:
         """Hand the port's memory over; it is there until this connection ends."""
@@ -226,7 +228,6 @@ class _Handler(socketserver.StreamRequestHandler):
             pass
         finally:
             port.release()
-            self.server.service.end_if_empty()
 
     def _take_over(self) -> None:
         """From here on the connection is a migration's."""
@@ -271,6 +272,7 @@ def serve(path: Path, *, pool_size: int = _POOL_SIZE, until_empty: bool = False)
     pool = MachinePool(choose()[0], size=pool_size, data_bytes=_POOL_BYTES) if pool_size else None
     with Toolstack(pool=pool) as toolstack:
         service = Service(toolstack, until_empty=until_empty)
+        toolstack.listeners.append(lambda what, _: service.end_if_empty() if what == "destroyed" else None)
         with _Server(str(path), _Handler, bind_and_activate=False) as server:
             server.service = service
             before = os.umask(0o077)
