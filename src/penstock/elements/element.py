@@ -96,8 +96,9 @@ class Element(Stateful):
     can_live_reconfigure: ClassVar[bool] = False
     #: whether packets may begin here though nothing is connected upstream (for notifier search)
     may_generate: ClassVar[bool] = False
-    #: whether a hot swap moves this element's state to its successor of the same name
-    takes_state: ClassVar[bool] = False
+    #: whether a hot swap moves this element's state to its successor of the same name: Click's list says True; None is no
+    #: for ``click``, and yes in a domain; False is never
+    takes_state: ClassVar[bool | None] = None
 
     faults: u64
 

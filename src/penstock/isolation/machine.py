@@ -277,9 +277,9 @@ class Machine:
             new = Instance(instance.number, template, self, 0, data_at, memory)
             before, after = instance.router, new.router
             new.code_at = self._place_code(template.image.code)
-            touch_state(after, before)
+            touch_state(after, before, every=True)
             with self._standing_still():
-                take_state(after, before)
+                take_state(after, before, every=True)
                 for name, at, port in needed:
                     kept = name in before.ports
                     port.map_into(memory, at, keep=kept)

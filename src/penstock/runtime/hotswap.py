@@ -1,7 +1,7 @@
 """Hot swap: a new configuration takes the place of a running one, with the state of elements of the same name.
 
-No element has code for it: what is declared state moves. A class says with ``takes_state`` that it does
-(Click's list); values that the new configuration sets keep what the new configuration says.
+No element has code for it: what is declared state moves. A class says with ``takes_state`` that it does (Click's list); in a
+domain all do that do not say no. Values that the new configuration sets keep what the new configuration says.
 """
 
 from __future__ import annotations
@@ -22,22 +22,25 @@ __all__ = ["take_state", "touch_state"]
 _LARGE_BYTES = 1 << 16
 
 
-def take_state(new: Router, old: Router) -> None:
-    """Move state from ``old`` to ``new``, which has not run yet."""
-    for element, before in _pairs(new, old):
+def take_state(new: Router, old: Router, *, every: bool = False) -> None:
+    """Move state from ``old`` to ``new``, which has not run yet. ``every``: not of Click's list alone, but of every element
+    that does not say that its state belongs to what it was connected with.
+    """
+    for element, before in _pairs(new, old, every):
         _move(new, old, element, before)
 
 
-def touch_state(new: Router, old: Router) -> None:
+def touch_state(new: Router, old: Router, *, every: bool = False) -> None:
     """What makes ``take_state`` quick, while ``old`` still runs: a page's first touch takes longer than copying it."""
-    for element, before in _pairs(new, old):
+    for element, before in _pairs(new, old, every):
         _touch(element, before)
 
 
-def _pairs(new: Router, old: Router) -> Iterator[tuple[Stateful, Stateful]]:
+def _pairs(new: Router, old: Router, every: bool) -> Iterator[tuple[Stateful, Stateful]]:
     for element in new.elements:
         before = old.by_name.get(element.name)
-        if type(before) is type(element) and element.takes_state:
+        wanted = element.takes_state is not False if every else element.takes_state
+        if type(before) is type(element) and wanted:
             yield element, before
 
 
