@@ -4,38 +4,31 @@
     Frames that the device has go into the ring towards the domain; those that find it full are dropped and counted.
 ``outward(context)``
     Frames that the domain sent are written to the device.
-``inward_to_switch(context)``, ``outward_from_switch(context)``
-    The same where the other side of the port is a switch: rings and waiting words the other way round.
+
+The other side may be a switch as well, or any size of rings: where the ring is, and which words say who sleeps, is in the context.
 """
 
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from typing import Any
 
 from penstock.datapath import ports
-from penstock.datapath.ports import (
-    BUFFER_BYTES,
-    DOMAIN_WAITING,
-    HEAD,
-    LENGTHS,
-    PEER_WAITING,
-    RING_HEADER_BYTES,
-    RX,
-    SLOTS,
-    STARVED,
-    TAIL,
-    TX,
-)
+from penstock.datapath.ports import BUFFER_BYTES, HEAD, LENGTHS, STARVED, TAIL
 from penstock.runtime.image import Image
 from penstock.runtime.machinecode import Code, assemble
 from penstock.runtime.once import once
 
-__all__ = ["CONTEXT_BYTES", "PumpContext", "pumps"]
+__all__ = ["BURST", "CONTEXT_BYTES", "MESSAGE_BYTES", "PART_BYTES", "PumpContext", "pumps"]
 
-CONTEXT_BYTES = 4096
-_WRITE, _POLL, _READ, _RECVFROM = 1, 7, 0, 45
-_POLLIN, _BURST = 1, 64
+CONTEXT_BYTES = 16384
+_WRITE, _POLL, _READ, _RECVFROM, _RECVMMSG, _SENDMMSG = 1, 7, 0, 45, 299, 307
+_POLLIN = 1
+#: frames a call
+BURST = 64
+MESSAGE_BYTES, PART_BYTES = 64, 16
+_MESSAGE_LENGTH = 56
 _MSG_DONTWAIT, _MSG_TRUNC = 0x40, 0x20
 
 
@@ -51,42 +44,61 @@ class PumpContext(enum.IntEnum):
     BROKEN = 48
     #: the descriptor is a socket: larger frames than a slot holds are found out, not cut off
     IS_SOCKET = 56
+    #: the ring that is worked on: bytes from the start of the port, of its header, and slots less one
+    RING = 64
+    HEADER = 72
+    MASK = 80
+    #: the words, in bytes from the start of the port, that say that this side and the other one sleep
+    MINE = 88
+    THEIRS = 96
     #: room for a frame that nobody wants
     SCRATCH = 1024
+    #: for sockets, many frames a call: struct mmsghdr and struct iovec for each
+    MESSAGES = 4096
+    PARTS = 8192
 
 
 @once
 def pumps() -> Image:
-    return assemble("pumps", {
-        "inward": (1, lambda c: _inward(c, RX, DOMAIN_WAITING)), "outward": (1, lambda c: _outward(c, TX, PEER_WAITING, DOMAIN_WAITING)),
-        "inward_to_switch": (1, lambda c: _inward(c, TX, PEER_WAITING)),
-        "outward_from_switch": (1, lambda c: _outward(c, RX, DOMAIN_WAITING, PEER_WAITING)),
-    }, [__file__, ports.__file__])
+    return assemble("pumps", {"inward": (1, _inward), "outward": (1, _outward)}, [__file__, ports.__file__])
 
 
 def _add(c: Code, context: Any, offset: int, amount: Any) -> None:
     c.store(context, offset, c.b.add(c.load(context, offset), c.num(amount)))
 
 
-def _wake(c: Code, port: Any, waiting: int) -> None:
-    c.fence()
-    with c.when(c.test("!=", c.load(port, 4 * waiting, 32), 0)):
-        c.store(port, 4 * waiting, 0, 32)
-        c.futex_wake(c.b.add(port, c.const(4 * waiting)))
+class _Ring:
+    """The ring of a context: where its words and slots are."""
+
+    def __init__(self, c: Code, context: Any):
+        self.c, self.port = c, c.load(context, PumpContext.PORT)
+        self.words = c.b.add(self.port, c.load(context, PumpContext.RING))
+        self.slots = c.b.add(self.words, c.load(context, PumpContext.HEADER))
+        self.mask = c.load(context, PumpContext.MASK)
+        self.size = c.b.add(self.mask, c.const(1))
+        self.mine, self.theirs = c.load(context, PumpContext.MINE), c.load(context, PumpContext.THEIRS)
+
+    def load(self, word: int) -> Any:
+        return self.c.load(self.words, 4 * word, 32)
+
+    def buffer(self, index: Any) -> tuple[Any, Any]:
+        """The address of a slot's buffer, and that of its length."""
+        slot = self.c.b.and_(index, self.mask)
+        length = self.c.b.add(self.c.b.mul(slot, self.c.const(4)), self.c.b.add(self.words, self.c.const(4 * LENGTHS)))
+        return self.c.b.add(self.slots, self.c.b.mul(slot, self.c.const(BUFFER_BYTES))), length
+
+    def wake(self) -> None:
+        self.c.fence()
+        word = self.c.b.add(self.port, self.theirs)
+        with self.c.when(self.c.test("!=", self.c.load(word, 0, 32), 0)):
+            self.c.store(word, 0, 0, 32)
+            self.c.futex_wake(word)
 
 
-def _buffer(c: Code, port: Any, ring: int, index: Any) -> tuple[Any, Any]:
-    """The address of a slot's buffer, and the offset of its length."""
-    slot = c.b.and_(index, c.const(SLOTS - 1))
-    start = c.b.add(port, c.const(4 * ring + RING_HEADER_BYTES))
-    length = c.b.add(c.b.mul(slot, c.const(4)), c.const(4 * (ring + LENGTHS)))
-    return c.b.add(start, c.b.mul(slot, c.const(BUFFER_BYTES))), length
-
-
-def _inward(c: Code, ring: int, waiting: int) -> None:
+def _inward(c: Code) -> None:
     (context,) = c.args
-    device, port = c.load(context, PumpContext.DEVICE), c.load(context, PumpContext.PORT)
-    tail = c.variable(c.load(port, 4 * (ring + TAIL), 32))
+    device, ring = c.load(context, PumpContext.DEVICE), _Ring(c, context)
+    tail = c.variable(ring.load(TAIL))
     with c.b.goto_entry_block():
         polled = c.b.alloca(c.i64, 2)
     at = c.address_of(polled)
@@ -100,15 +112,21 @@ def _inward(c: Code, ring: int, waiting: int) -> None:
             c.b.branch(done)
         moved = c.variable(0)
         c.set(moved, 0)
-        with c.forever() as (_, empty):
-            with c.when(c.test("==", c.get(moved), _BURST)):
+        with c.forever() as (again, empty):
+            with c.when(c.test(">=", c.get(moved), BURST)):
                 c.b.branch(empty)
-            used = c.b.and_(c.b.sub(c.get(tail), c.load(port, 4 * (ring + HEAD), 32)), mask)
-            with c.when(c.test(">", used, SLOTS)):
+            used = c.b.and_(c.b.sub(c.get(tail), ring.load(HEAD)), mask)
+            with c.when(c.test(">", used, ring.size)):
                 c.store(context, PumpContext.BROKEN, 1)
                 c.b.branch(done)
-            full = c.test("==", used, SLOTS)
-            buffer, length = _buffer(c, port, ring, c.get(tail))
+            full = c.test("==", used, ring.size)
+            with c.when(c.b.and_(is_socket, c.b.not_(full))):
+                got = _receive_many(c, context, ring, tail, c.b.sub(ring.size, used))
+                with c.when(c.test("==", got, 0)):
+                    c.b.branch(empty)
+                c.set(moved, c.b.add(c.get(moved), got))
+                c.b.branch(again)
+            buffer, length = ring.buffer(c.get(tail))
             into = c.b.select(full, c.b.add(context, c.const(PumpContext.SCRATCH)), buffer)
             length_there = c.variable(0)
             with c.b.if_else(is_socket) as (then, otherwise):
@@ -124,36 +142,77 @@ def _inward(c: Code, ring: int, waiting: int) -> None:
                 with then:
                     _add(c, context, PumpContext.DROPS, 1)
                 with otherwise:
-                    c.store(port, length, got, 32)
+                    c.store(length, 0, got, 32)
                     c.set(tail, c.b.and_(c.b.add(c.get(tail), c.const(1)), mask))
                     _add(c, context, PumpContext.COUNT, 1)
-        c.store(port, 4 * (ring + TAIL), c.get(tail), 32)
-        _wake(c, port, waiting)
+        c.store(ring.words, 4 * TAIL, c.get(tail), 32)
+        ring.wake()
     c.ret(0)
 
 
-def _outward(c: Code, ring: int, mine: int, waiting: int) -> None:
+def _fill_parts(c: Code, context: Any, ring: _Ring, index: Any, count: Any, size: Callable[[Any], Any]) -> None:
+    """Where the frames of the slots from ``index`` on are, and how long."""
+    with c.each(count) as i:
+        buffer, length = ring.buffer(c.b.add(index, i))
+        part = c.b.add(context, c.b.add(c.b.mul(i, c.const(PART_BYTES)), c.const(PumpContext.PARTS)))
+        c.store(part, 0, buffer)
+        c.store(part, 8, size(length))
+
+
+def _receive_many(c: Code, context: Any, ring: _Ring, tail: Any, room: Any) -> Any:
+    """One call for as many frames as there are, and room for; gives how many came. Those too long for a slot leave no gap."""
+    count = c.b.select(c.test("<", room, BURST), room, c.const(BURST))
+    start = c.get(tail)
+    _fill_parts(c, context, ring, start, count, lambda length: c.const(BUFFER_BYTES))
+    messages = c.b.add(context, c.const(PumpContext.MESSAGES))
+    answer = c.syscall(_RECVMMSG, c.load(context, PumpContext.DEVICE), messages, count, _MSG_DONTWAIT | _MSG_TRUNC, 0)
+    got = c.b.select(c.test(">", answer, BURST), c.const(0), answer)
+    kept = c.variable(0)
+    c.set(kept, 0)
+    with c.each(got) as j:
+        size = c.load(c.b.add(messages, c.b.mul(j, c.const(MESSAGE_BYTES))), _MESSAGE_LENGTH, 32)
+        with c.b.if_else(c.test(">", size, BUFFER_BYTES)) as (then, otherwise):
+            with then:
+                _add(c, context, PumpContext.DROPS, 1)
+            with otherwise:
+                target, length = ring.buffer(c.b.add(start, c.get(kept)))
+                with c.when(c.test("!=", c.get(kept), j)):
+                    source, _ = ring.buffer(c.b.add(start, j))
+                    with c.each(BUFFER_BYTES // 8) as k:
+                        at = c.b.mul(k, c.const(8))
+                        c.store(target, at, c.load(source, at))
+                c.store(length, 0, size, 32)
+                c.set(kept, c.b.add(c.get(kept), c.const(1)))
+    c.set(tail, c.b.and_(c.b.add(start, c.get(kept)), c.const(0xFFFFFFFF)))
+    _add(c, context, PumpContext.COUNT, c.get(kept))
+    return got
+
+
+def _outward(c: Code) -> None:
     (context,) = c.args
-    device, port = c.load(context, PumpContext.DEVICE), c.load(context, PumpContext.PORT)
-    head = c.variable(c.load(port, 4 * (ring + HEAD), 32))
+    device, ring = c.load(context, PumpContext.DEVICE), _Ring(c, context)
+    head, asleep = c.variable(ring.load(HEAD)), c.b.add(ring.port, ring.mine)
     mask = c.const(0xFFFFFFFF)
     with c.forever() as (again, done):
         with c.when(c.test("!=", c.load(context, PumpContext.STOP), 0)):
             c.b.branch(done)
-        c.store(port, 4 * mine, 1, 32)
+        c.store(asleep, 0, 1, 32)
         c.fence()
-        ready = c.b.and_(c.b.sub(c.load(port, 4 * (ring + TAIL), 32), c.get(head)), mask)
+        ready = c.b.and_(c.b.sub(ring.load(TAIL), c.get(head)), mask)
         with c.when(c.test("==", ready, 0)):
             with c.when(c.test("==", c.load(context, PumpContext.STOP), 0)):
-                c.futex_wait(port, 4 * mine, 1)
+                c.futex_wait(asleep, 0, 1)
             c.b.branch(again)
-        c.store(port, 4 * mine, 0, 32)
-        with c.when(c.test(">", ready, SLOTS)):
+        c.store(asleep, 0, 0, 32)
+        with c.when(c.test(">", ready, ring.size)):
             c.store(context, PumpContext.BROKEN, 1)
             c.b.branch(done)
-        with c.each(ready):
-            buffer, length = _buffer(c, port, ring, c.get(head))
-            size = c.load(port, length, 32)
+        is_socket = c.test("!=", c.load(context, PumpContext.IS_SOCKET), 0)
+        with c.when(is_socket):
+            _send_many(c, context, ring, head, ready, done)
+        with c.each(c.b.select(is_socket, c.const(0), ready)):
+            buffer, length = ring.buffer(c.get(head))
+            size = c.load(length, 0, 32)
             with c.when(c.test(">", size, BUFFER_BYTES)):
                 c.store(context, PumpContext.BROKEN, 1)
                 c.b.branch(done)
@@ -162,9 +221,28 @@ def _outward(c: Code, ring: int, mine: int, waiting: int) -> None:
             _add(c, context, PumpContext.COUNT, c.b.zext(c.b.not_(refused), c.i64))
             _add(c, context, PumpContext.DROPS, c.b.zext(refused, c.i64))
             c.set(head, c.b.and_(c.b.add(c.get(head), c.const(1)), mask))
-        c.store(port, 4 * (ring + HEAD), c.get(head), 32)
+        c.store(ring.words, 4 * HEAD, c.get(head), 32)
         c.fence()
-        with c.when(c.test("!=", c.load(port, 4 * (ring + STARVED), 32), 0)):
-            c.store(port, 4 * (ring + STARVED), 0, 32)
-            _wake(c, port, waiting)
+        with c.when(c.test("!=", ring.load(STARVED), 0)):
+            c.store(ring.words, 4 * STARVED, 0, 32)
+            ring.wake()
     c.ret(0)
+
+
+def _send_many(c: Code, context: Any, ring: _Ring, head: Any, ready: Any, done: Any) -> None:
+    """One call for as many frames as there are; one that the device does not take is dropped."""
+    count = c.b.select(c.test("<", ready, BURST), ready, c.const(BURST))
+    _fill_parts(c, context, ring, c.get(head), count, lambda length: c.load(length, 0, 32))
+    with c.each(count) as i:
+        part = c.b.add(context, c.b.add(c.b.mul(i, c.const(PART_BYTES)), c.const(PumpContext.PARTS)))
+        with c.when(c.test(">", c.load(part, 8), BUFFER_BYTES)):
+            c.store(context, PumpContext.BROKEN, 1)
+            c.b.branch(done)
+    messages = c.b.add(context, c.const(PumpContext.MESSAGES))
+    answer = c.syscall(_SENDMMSG, c.load(context, PumpContext.DEVICE), messages, count, _MSG_DONTWAIT)
+    refused = c.b.or_(c.test(">", answer, BURST), c.test("==", answer, 0))
+    sent = c.b.select(refused, c.const(0), answer)
+    _add(c, context, PumpContext.COUNT, sent)
+    _add(c, context, PumpContext.DROPS, c.b.zext(refused, c.i64))
+    moved = c.b.add(sent, c.b.zext(refused, c.i64))
+    c.set(head, c.b.and_(c.b.add(c.get(head), moved), c.const(0xFFFFFFFF)))

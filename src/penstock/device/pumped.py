@@ -10,8 +10,8 @@ from typing import Protocol
 
 from penstock.datapath.futex import futex_wake
 from penstock.datapath.memory import Memory
-from penstock.datapath.ports import DOMAIN_WAITING, PEER_WAITING
-from penstock.device.pump import CONTEXT_BYTES, PumpContext, pumps
+from penstock.datapath.ports import DOMAIN_WAITING, PEER_WAITING, SLOTS, PortLayout
+from penstock.device.pump import BURST, CONTEXT_BYTES, MESSAGE_BYTES, PART_BYTES, PumpContext, pumps
 from penstock.ring import PortMemory
 from penstock.runtime.image import LoadedImage
 from penstock.runtime.once import once
@@ -42,19 +42,30 @@ class Pumped:
 
     def __init__(self, port: _Port, descriptor: int, *, is_socket: bool = False, is_owner: bool = True):
         self.port, self._descriptor = port, descriptor
-        to_switch = isinstance(port, PortMemory) and is_owner
-        self._mine = DOMAIN_WAITING if to_switch else PEER_WAITING
+        # Who opened a port is woken by its "domain" word, reads RX and writes TX; its peer the other way round.
+        owns = isinstance(port, PortMemory) and is_owner
+        layout = port.layout if isinstance(port, PortMemory) else PortLayout(SLOTS)
+        self._mine, theirs = (DOMAIN_WAITING, PEER_WAITING) if owns else (PEER_WAITING, DOMAIN_WAITING)
         self._stop = os.eventfd(0, os.EFD_CLOEXEC)
         self._block = mmap.mmap(-1, 2 * CONTEXT_BYTES)
         self._contexts = [Memory.within(self._block, i * CONTEXT_BYTES, CONTEXT_BYTES) for i in range(2)]
         self._threads: list[int] = []
         image = _loaded()
-        loops = ("inward_to_switch", "outward_from_switch") if to_switch else ("inward", "outward")
-        for context, loop in zip(self._contexts, loops):
+        rings = (layout.tx, layout.rx) if owns else (layout.rx, layout.tx)
+        for context, loop, ring in zip(self._contexts, ("inward", "outward"), rings):
+            words = {PumpContext.RING: 4 * ring, PumpContext.HEADER: layout.ring_header_bytes, PumpContext.MASK: layout.slots - 1,
+                     PumpContext.MINE: 4 * self._mine, PumpContext.THEIRS: 4 * theirs}
+            for word, value in words.items():
+                context.store(word, 8, value)
             context.store(PumpContext.DEVICE, 8, descriptor)
             context.store(PumpContext.PORT, 8, port.address)
             context.store(PumpContext.STOP_DESCRIPTOR, 8, self._stop)
             context.store(PumpContext.IS_SOCKET, 8, int(is_socket))
+            for i in range(BURST):
+                # Each struct mmsghdr points to one struct iovec.
+                message = PumpContext.MESSAGES + i * MESSAGE_BYTES
+                context.store(message + 16, 8, context.address + PumpContext.PARTS + i * PART_BYTES)
+                context.store(message + 24, 8, 1)
             self._threads.append(start_thread(image.address + image.image.entries[loop], context.address))
 
     def _both(self, offset: PumpContext) -> tuple[int, int]:

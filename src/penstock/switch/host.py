@@ -118,10 +118,11 @@ class SwitchHost:
                device: Pumped | None = None, own: bool = False, tap_of: str = "") -> int:
         """Attach rings that are there; with ``own`` the memory is closed when the port goes. Gives the port's number."""
         switch_name, port = split(name)
+        is_device = device is not None or kind == "persistent"
         with self._lock:
             switch = self.make(switch_name)
             try:
-                number = switch.attach(port, memory, patient=patient, tap_of=tap_of)
+                number = switch.attach(port, memory, patient=patient, tap_of=tap_of, chains=not is_device)
             except BaseException:
                 self._drop_empty(switch_name)
                 raise

@@ -203,9 +203,12 @@ class Switch:
         return OpenPort(memory, name)
 
     def attach(self, name: str, memory: PortMemory | SharedPort, *, patient: bool = False, number: int | None = None,
-               tap_of: str = "") -> int:
-        """Attach the rings of a port; gives its number, the lowest one that is free. Traffic of other ports goes on."""
-        chains = isinstance(memory, PortMemory)
+               tap_of: str = "", chains: bool = True) -> int:
+        """Attach the rings of a port; gives its number, the lowest one that is free. Traffic of other ports goes on.
+
+        Without ``chains`` it is not given frames larger than a slot; domains never are.
+        """
+        chains = chains and isinstance(memory, PortMemory)
         layout = memory.layout if isinstance(memory, PortMemory) else PortLayout(256)
         offset = 0 if isinstance(memory, PortMemory) else memory.offset
         with self.lock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 from pathlib import Path
@@ -11,6 +12,9 @@ from penstock.toolstack.client import Client
 from penstock.toolstack.errors import DomainError
 
 __all__ = ["RemotePort"]
+
+#: how long the other side may take to let go of a port
+_CLOSE_S = 2.0
 
 
 class RemotePort(OpenPort):
@@ -46,8 +50,13 @@ class RemotePort(OpenPort):
         return line, descriptors
 
     def close(self) -> None:
+        """Give the port back; when this returns it is gone, and its name is free."""
         super().close()
-        self._connection.close()
+        with self._connection as connection, contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_WR)
+            connection.settimeout(_CLOSE_S)
+            while connection.recv(4096):
+                pass
 
     @property
     def is_there(self) -> bool:
