@@ -49,7 +49,7 @@ def cosmos(*words: str, status: int = 0) -> tuple[str, str]:
 
 def test_the_commands_of_the_original(home: Path) -> None:
     out, err = cosmos("-t", "create", str(home / "d.cfg"))
-    assert out.startswith("one: domain 1 is running (") and "Created domain in " in err and "not used here: kernel" in err
+    assert out.startswith("one: domain 1 is running (") and "Created domain in " in err and "  image ready in " in err and "  machine started in " in err and "not used here: kernel" in err
     assert cosmos("read", "one", "c", "count")[0] == "read(c/count) => 0\n"
     assert cosmos("write", "1", "c", "reset", "7")[0] == "write(c/reset, 7)\n"
     tick = home / "t.click"

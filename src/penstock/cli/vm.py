@@ -8,7 +8,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ def _create(client: Client, o: _Options, phases: _Phases) -> None:
     if path is None:
         raise DomainError("create needs a domain file")
     made = client.create(path=os.path.abspath(path), paused=o.paused)
-    phases.mark("Created domain")
+    phases.mark("Created domain", made["phases"])
     if made["ignored"]:
         print(f"{path}: not used here: {', '.join(made['ignored'])}", file=sys.stderr)
     for remark in made["remarks"]:
@@ -40,8 +40,13 @@ def _start(client: Client, o: _Options, phases: _Phases) -> None:
     if not Path(o.script).is_file():
         raise DomainError(f"{o.script}: no such file")
     number = client.start(name=o.domain, path=os.path.abspath(o.script), number=o.config)
-    phases.mark("Started configuration")
+    phases.mark("Started configuration", _last_install(client, o.domain) if phases.wanted else {})
     print(f"[ {o.domain} ][ {number} ]: installed new router.", file=sys.stderr)
+
+
+def _last_install(client: Client, domain: str) -> dict[str, float]:
+    phases: dict[str, float] = client.phases(name=domain)
+    return {what: phases[what] for what in ("image ready", "configuration installed") if what in phases}
 
 
 def _swap(client: Client, o: _Options, phases: _Phases) -> None:
@@ -282,10 +287,13 @@ class _Phases:
     def __init__(self, wanted: bool):
         self.wanted, self._last = wanted, time.perf_counter()
 
-    def mark(self, what: str) -> None:
+    def mark(self, what: str, parts: Mapping[str, float] | None = None) -> None:
+        """``parts`` are what the toolstack says of the time in between."""
         now = time.perf_counter()
         if self.wanted:
             print(f"{what} in {now - self._last:f} s", file=sys.stderr)
+            for part, seconds in (parts or {}).items():
+                print(f"  {part} in {seconds:f} s", file=sys.stderr)
         self._last = now
 
 

@@ -69,6 +69,9 @@ class Domain:
         self.uuid = spec.uuid or str(uuid.uuid4())
         self.created_s = time.time()
         self.console = Console()
+        #: what took how long, in seconds: of its making, and of the last configuration that was installed
+        self.phases: dict[str, float] = {}
+        started = time.perf_counter()
         self.configurations: dict[int, Configuration] = {}
         chosen, why = choose()
         self.isolation = spec.isolation or chosen
@@ -77,6 +80,7 @@ class Domain:
         self.spec = spec.changed(vif=tuple(_with_mac(v, self.uuid, i) for i, v in enumerate(spec.vif)))
         self.machine = machine or machine_class(self.isolation)(data_bytes=memory_for(spec), name=spec.name)
         self.machine.name = spec.name
+        self.phases["machine taken from the pool" if machine else "machine made"] = time.perf_counter() - started
         self.ports = [SharedPort(str(i)) for i in range(len(spec.vif))]
         self.taps: list[TapPort] = []
         self.devices: list[InterfacePort] = []
@@ -101,6 +105,7 @@ class Domain:
 
     def connect(self, switches: SwitchHost) -> None:
         """Give every interface its other side: a port of a switch (``vale…``), an interface of this machine, or a TAP on a bridge."""
+        started = time.perf_counter()
         for i, vif in enumerate(self.spec.vif):
             if is_switch(vif.bridge):
                 name = f"{vif.bridge}:{vif.vifname or f'vif{self.id}.{i}'}"
@@ -110,13 +115,16 @@ class Domain:
                 self.devices.append(InterfacePort(self.ports[i], vif.bridge))
             elif vif.bridge:
                 self.taps.append(TapPort(self.ports[i], vif.vifname or f"vif{self.id}.{i}", bridge=vif.bridge))
+        self.phases["interfaces connected"] = time.perf_counter() - started
 
     # Life
 
     def start(self, *, paused: bool = False) -> None:
+        started = time.perf_counter()
         if paused:
             self.machine.pause()
         self.machine.start()
+        self.phases["machine started"] = time.perf_counter() - started
         self._started = True
         if missing := getattr(self.machine, "missing", []):
             self.remarks.append(f"not applied to its process: {', '.join(missing)}")
@@ -181,8 +189,12 @@ class Domain:
             if before is not None and before.status == "Running":
                 raise DomainError(f"{self.name}: configuration {number} is there already; stop it first, or swap it")
             made = self.configurations[number] = Configuration(number, name, text, "Error")
+        started = time.perf_counter()
         try:
-            self._run(made, template_for(text, self.interfaces, file))
+            template = template_for(text, self.interfaces, file)
+            built = time.perf_counter()
+            self._run(made, template)
+            self.phases["image ready"], self.phases["configuration installed"] = built - started, time.perf_counter() - built
         except ConfigurationError as error:
             problem = "\n".join(error.diagnostics.click_lines())
             self.console.write(problem + "\n")

@@ -92,12 +92,15 @@ class Service:
     def do_create(self, path: str = "", spec: dict[str, Any] | None = None, paused: bool = False) -> dict[str, Any]:
         described = from_values(spec, "domain") if spec is not None else load(path)
         domain = self.toolstack.create(described, paused=paused)
-        return {**self._info(domain), "ignored": list(described.ignored), "remarks": domain.remarks}
+        return {**self._info(domain), "ignored": list(described.ignored), "remarks": domain.remarks, "phases": domain.phases}
 
     def do_start(self, name: str, path: str = "", text: str | None = None, number: int | None = None) -> int:
         if text is None:
             text = Path(path).read_text("utf-8", "surrogateescape")
         return self.toolstack.start(name, text, config_name=Path(path).name or "script", file=path or "config", number=number)
+
+    def do_phases(self, name: str) -> dict[str, float]:
+        return self.toolstack.find(name).phases
 
     def do_swap(self, name: str, path: str, number: int = 0) -> None:
         self.toolstack.swap(name, Path(path).read_text("utf-8", "surrogateescape"), number=number, file=path)
