@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from penstock.cli.pkt_gen import norm
-from penstock.packet.capture import CaptureReader
+from penstock.packet.capture import CaptureReader, CaptureWriter
 from penstock.toolstack import Client, DomainError
 from penstock.toolstack.openport import RemotePort
 from tests.conftest import needs_root
@@ -265,6 +266,25 @@ def test_no_interface_is_a_clear_error() -> None:
     assert "one thing at a time" in command("vale_ctl", "-a", "vale0:x", "-d", "vale0:y", status=2)[1]
     assert "usage: vale-ctl" in command("vale_ctl", "-x", status=2)[1]
     assert switch("list")[0] == "no switches\n"
+
+
+@needs_root()
+@pytest.mark.parametrize("kind", ["netmap:", "pcap:", ""])
+def test_pkt_gen_sends_a_capture_on_an_interface(kind: str, home: Path) -> None:
+    """On the loopback interface, which hands back what is sent: what comes is dumped."""
+    with contextlib.closing(CaptureWriter(str(home / "in.pcap"))) as writer:
+        writer.write(FRAME[:12] + b"\x88\xb5" + b"penstock!" * 6, 0)
+    with subprocess.Popen([sys.executable, "-c", "import sys; from penstock.cli import pkt_gen; sys.exit(pkt_gen.main())", "-i", f"{kind}lo", "-f", "rx",
+                           "-X", "-n", "3", "-T", "100000"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as receiver:
+        try:
+            time.sleep(1.5)
+            out, _ = command("pkt_gen", "-i", f"{kind}lo", "-f", "tx", "-P", str(home / "in.pcap"), "-n", "20", "-w", "0", "-R", "200")
+            assert out.startswith("Sent 20 packets 1360 bytes")
+            got, _ = receiver.communicate(timeout=20)
+        finally:
+            receiver.kill()
+    assert "penstock!" in got, got
+    assert command("pkt_gen", "-i", f"{kind}nothing", "-f", "rx", status=1)[1].startswith("pkt-gen: nothing: no such interface")
 
 
 @needs_root()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["main", "run"]
 
 _USAGE = """usage: pkt-gen -i PORT -f FUNCTION [options]
-  -i PORT       vale0:p1 (a port of a switch), netmap:eth0 or eth0 (an interface), tap:t0, pcap:FILE, null
+  -i PORT       vale0:p1 (a port of a switch), eth0, netmap:eth0 or pcap:eth0 (an interface), tap:t0, null
   -f FUNCTION   tx rx ping pong txseq rxseq
   -n COUNT      stop after so many frames         -l BYTES      of a frame (60); -l again: the least, sizes are random
   -b BURST      frames at a time (512)            -R PPS        frames a second at most
@@ -142,7 +142,7 @@ def _port(o: _Options) -> Iterator[PortMemory]:
             return
         try:
             device = TapPort(memory, name, is_owner=False) if kind == "tap" else InterfacePort(
-                memory, name if kind == "netmap" else o.interface, is_owner=False)
+                memory, name if kind in ("netmap", "pcap") else o.interface, is_owner=False)
         except DeviceError as error:
             raise DomainError(str(error)) from None
         with device:
@@ -155,8 +155,7 @@ def _templates(o: _Options) -> list[bytes]:
     from penstock.switch.static import ethernet_address
     from penstock.switch.traffic import FrameSpec, Range, frames_of
 
-    capture = o.capture or (o.interface[5:] if o.interface.startswith("pcap:") and o.function == "tx" else "")
-    if capture:
+    if capture := o.capture:
         from itertools import islice
 
         from penstock.packet.capture import CaptureReader
@@ -279,7 +278,7 @@ def _drain(traffic: Traffic) -> None:
 
 def _receive(o: _Options, traffic: Traffic, reporter: _Reporter, stopped: list[int]) -> None:
     g, events, last, started, latest, idle = traffic.generator, 0, time.monotonic(), 0.0, 0.0, 0
-    dump = _Dump(traffic.port) if o.dump or o.interface.startswith("pcap:") else None
+    dump = _Dump(traffic.port) if o.dump else None
     while not stopped and (not o.count or g.received < o.count):
         if dump is not None:
             dump.look()
