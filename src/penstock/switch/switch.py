@@ -392,6 +392,7 @@ class Switch:
             join_thread(self._thread)
             self.ports.clear()
         self._ticker.join()
+        self._loaded.close()
         self.memory.close()
 
     def __enter__(self) -> Switch:
