@@ -25,7 +25,7 @@ from penstock.datapath.ports import BUFFER_BYTES, HEAD, LENGTHS, MORE, TAIL, Por
 from penstock.ring import OpenPort
 from penstock.runtime.image import LoadedImage
 from penstock.switch.catalog import make_module
-from penstock.switch.fabric import Fabric
+from penstock.switch.fabric import Fabric, port_state
 from penstock.switch.module import Module
 from penstock.switch.program import FabricProgram
 from table import show
@@ -67,10 +67,7 @@ class Case:
         self.words = view.cast("I")
         self.base = self.memory.address + self.fabric.memory.offset
         for i in range(total):
-            at, header = self.layout.port_bytes * i, self.layout.ring_header_bytes
-            rx, tx = at // 4 + self.layout.rx, at // 4 + self.layout.tx
-            self.fabric.ports[i] = {"page": at // 4, "source": tx, "target": rx, "mask": slots - 1, "source_buffers": 4 * tx + header,
-                                    "target_buffers": 4 * rx + header, "attached": 1, "chains": 1}
+            self.fabric.ports[i] = port_state(self.layout, self.layout.port_bytes * i)
             self.fabric.members[i] = i  # type: ignore[assignment]
         self.fabric.n_members = total
         ring = self.layout.tx

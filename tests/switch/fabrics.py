@@ -8,7 +8,7 @@ from typing import Any
 from penstock.datapath.memory import Memory
 from penstock.datapath.ports import BUFFER_BYTES, HEAD, LENGTHS, MORE, TAIL, PortLayout
 from penstock.runtime.image import LoadedImage
-from penstock.switch.fabric import Fabric
+from penstock.switch.fabric import Fabric, port_state
 from penstock.switch.module import Module
 from penstock.switch.program import FabricProgram
 
@@ -30,13 +30,7 @@ class Still:
         self.bytes = self.fabric.memory.view()
         self.words = self.bytes.cast("I")
         for i in range(ports):
-            base, layout = i * size, self.layout
-            self.fabric.ports[i] = {
-                "page": base // 4, "source": base // 4 + layout.tx, "target": base // 4 + layout.rx, "mask": slots - 1,
-                "source_buffers": base + 4 * layout.tx + layout.ring_header_bytes,
-                "target_buffers": base + 4 * layout.rx + layout.ring_header_bytes,
-                "attached": 1, "chains": int(i not in without_chains), "patient": int(i in patient),
-            }
+            self.fabric.ports[i] = port_state(self.layout, i * size, chains=i not in without_chains, patient=i in patient)
             self.fabric.members[i] = i  # type: ignore[assignment]
         self.fabric.n_members, self.fabric.n_patient = ports, len(patient)
         self._loaded: LoadedImage | None = None

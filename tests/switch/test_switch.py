@@ -161,7 +161,7 @@ def test_a_port_that_breaks_the_rules_is_detached_and_nothing_else_notices(switc
     a, b, bad = switch.open("a"), switch.open("b"), switch.open("bad")
     bad.memory.words[bad.memory.layout.tx + LENGTHS] = 5000
     bad.memory.words[bad.memory.layout.tx + TAIL] = 1
-    bad.wake_switch()
+    bad.call()
     end = time.monotonic() + 5
     while "bad" in switch.ports and time.monotonic() < end:
         time.sleep(0.02)

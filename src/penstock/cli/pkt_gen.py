@@ -200,10 +200,9 @@ class _Reporter:
 
     def __init__(self, o: _Options):
         self.o = o
-        self.started = self.last = time.monotonic()
+        self.last = time.monotonic()
         self.packets = self.bytes = self.events = 0
         self.rates: list[float] = []
-        self.first = 0.0
 
     def due(self) -> bool:
         return time.monotonic() - self.last >= self.o.report_ms / 1000

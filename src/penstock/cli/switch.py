@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from penstock.toolstack.client import Client
-from penstock.toolstack.errors import DomainError
+from penstock.toolstack.errors import DomainError, NoToolstack
 
 __all__ = ["add_arguments", "main"]
 
@@ -39,10 +39,10 @@ def _infos(o: _Options, name: str = "") -> list[dict[str, Any]]:
         with Client(o.socket, start=False) as client:
             found: list[dict[str, Any]] = client.switch_list(switch=name)
             return found
-    except DomainError as error:
-        if "no toolstack runs" in str(error) and not name:
-            return []
-        raise
+    except NoToolstack:
+        if name:
+            raise
+        return []
 
 
 def _list(o: _Options) -> None:

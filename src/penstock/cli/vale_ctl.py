@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from penstock.toolstack.client import Client
-from penstock.toolstack.errors import DomainError
+from penstock.toolstack.errors import DomainError, NoToolstack
 
 __all__ = ["main", "run"]
 
@@ -111,11 +111,11 @@ def _list(old: bool) -> int:
     try:
         with Client(start=False) as client:
             infos = client.switch_list()
-    except DomainError as error:
-        if "no toolstack runs" not in str(error):
-            print(f"vale-ctl: {error}", file=sys.stderr)
-            return 1
+    except NoToolstack:
         infos = []
+    except DomainError as error:
+        print(f"vale-ctl: {error}", file=sys.stderr)
+        return 1
     for info in infos:
         for port in info["ports"]:
             name, number = f"{info['name']}:{port['counters']['name']}", port["counters"]["number"]

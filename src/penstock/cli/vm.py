@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shlex
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from penstock.toolstack.client import Client
-from penstock.toolstack.errors import DomainError
+from penstock.toolstack.errors import DomainError, NoToolstack
 
 __all__ = ["COMMANDS", "add_arguments", "cosmos", "main"]
 
@@ -316,11 +317,8 @@ def main(name: str, options: argparse.Namespace) -> int:
         if command.needs == "none":
             client = None
             if command.do is _list:
-                try:
+                with contextlib.suppress(NoToolstack):
                     client = Client(options.socket, start=False)
-                except DomainError as error:
-                    if "no toolstack runs" not in str(error):
-                        raise
             command.do(client, options, phases)
             return 0
         with Client(options.socket, start=command.needs == "start") as client:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from penstock.datapath.packet import Cursor
+from penstock.datapath.packet import Cursor, datapath_only
 from penstock.packet.headers import Ether
 
-__all__ = ["LINE_BYTES", "Frame", "copy_lines", "exchange", "frame", "prefetch"]
+__all__ = ["LINE_BYTES", "Frame", "copy_lines", "frame", "prefetch"]
 
 #: what ``copy_lines`` counts in
 LINE_BYTES = 64
@@ -27,13 +27,9 @@ class Frame:
     ether: Ether
 
 
-def _datapath_only(name: str) -> Any:
-    raise RuntimeError(f"{name}() exists in packet code only")
-
-
 def frame(array: Any, at: int, length: int) -> Frame:
     """The frame of ``length`` bytes at byte ``at`` of an Array in state."""
-    return _datapath_only("frame")  # type: ignore[no-any-return]
+    return datapath_only("frame")  # type: ignore[no-any-return]
 
 
 def copy_lines(target: Any, to: int, source: Any, at: int, lines: int, at_most: int) -> None:
@@ -41,14 +37,9 @@ def copy_lines(target: Any, to: int, source: Any, at: int, lines: int, at_most: 
 
     They do not overlap. ``at_most``, a constant, is the most that ``lines`` can be; there is that much on both sides.
     """
-    _datapath_only("copy_lines")
-
-
-def exchange(array: Any, index: int, value: int) -> int:
-    """Store ``value`` in a 32-bit element of an Array and give the one before, as one step that other threads see as one."""
-    return _datapath_only("exchange")  # type: ignore[no-any-return]
+    datapath_only("copy_lines")
 
 
 def prefetch(array: Any, at: int) -> None:
     """The bytes at ``at`` of an Array are needed soon. Any ``at`` is allowed."""
-    _datapath_only("prefetch")
+    datapath_only("prefetch")

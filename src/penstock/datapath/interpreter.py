@@ -97,7 +97,7 @@ class Interpreter:
             cls: getattr(self, f"_x_{cls.__name__.lower()}")
             for cls in (ir.Const, ir.Local, ir.Binary, ir.Compare, ir.Not, ir.Select, ir.Cast, ir.Meta, ir.LoadPacket,
                         ir.LoadState, ir.IsNone, ir.SlotIsNone, ir.TakeSlot, ir.Cycles, ir.Checksum, ir.Call, ir.Pull,
-                        ir.Allocate, ir.SlotOffset, ir.Dispatch, ir.Exchange)
+                        ir.Allocate, ir.SlotOffset, ir.Dispatch)
         }
         self._stack: list[tuple[ir.Function, list[int]]] = []
 
@@ -392,12 +392,6 @@ class Interpreter:
 
     def _x_allocate(self, e: ir.Allocate) -> int:
         return self.eval(e.offset)
-
-    def _x_exchange(self, e: ir.Exchange) -> int:
-        at, value = self.place(e.place), self.eval(e.value)
-        before = self.memory.load(at, 4)
-        self.memory.store(at, 4, value)
-        return before
 
     def _x_slotoffset(self, e: ir.SlotOffset) -> int:
         return self.values[e.packet.number]

@@ -3,7 +3,7 @@
 The front end turns the packet code of an element, specialised for its configuration, into functions of these
 statements and expressions. The interpreter, the LLVM back end and the verifier each give them a meaning.
 
-Expressions have no effects except Call, Pull, Allocate, Clone, TakeSlot and Exchange, which stand only as the whole
+Expressions have no effects except Call, Pull, Allocate, Clone and TakeSlot, which stand only as the whole
 right side of an Assign. Integers are u32, i32, u64, i64, u128 and boolean; wrap-around is the rule. A shift
 takes its count modulo the width; a division is preceded by a Check that the divisor is not 0. A packet local
 holds a packet or none; None is 0.
@@ -33,7 +33,6 @@ __all__ = [
     "Cycles",
     "Dispatch",
     "Evaluate",
-    "Exchange",
     "Expr",
     "Fence",
     "Fill",
@@ -260,14 +259,6 @@ class Dispatch(Expr):
 
     index: Expr
     targets: list[str]
-
-
-@dataclass(slots=True)
-class Exchange(Expr):
-    """Store a value in a 32-bit place and give the one before, as one step; a full fence."""
-
-    place: Place
-    value: Expr
 
 
 @dataclass(slots=True)

@@ -135,53 +135,53 @@ class Packet:
         raise NotImplementedError
 
 
-def _datapath_only(name: str) -> Any:
+def datapath_only(name: str) -> Any:
     raise RuntimeError(f"{name}() exists in packet code only")
 
 
 def take(slot: Any) -> Packet | None:
     """The packet that a slot of state owns; the slot is empty afterwards."""
-    return _datapath_only("take")  # type: ignore[no-any-return]
+    return datapath_only("take")  # type: ignore[no-any-return]
 
 
 def adopt(offset: int) -> Packet | None:
     """The packet in the pool slot at ``offset`` (0: None). For the pool and rings only."""
-    return _datapath_only("adopt")  # type: ignore[no-any-return]
+    return datapath_only("adopt")  # type: ignore[no-any-return]
 
 
 def offset_of(packet: Packet) -> int:
     """Give the packet away as the number of its slot; :func:`adopt` gets it back."""
-    return _datapath_only("offset_of")  # type: ignore[no-any-return]
+    return datapath_only("offset_of")  # type: ignore[no-any-return]
 
 
 def meta(packet: Packet, name: str) -> int:
     """A raw metadata field (packet/layout.py)."""
-    return _datapath_only("meta")  # type: ignore[no-any-return]
+    return datapath_only("meta")  # type: ignore[no-any-return]
 
 
 def set_meta(packet: Packet, name: str, value: int) -> None:
-    _datapath_only("set_meta")
+    datapath_only("set_meta")
 
 
 def zero_meta(packet: Packet) -> None:
-    _datapath_only("zero_meta")
+    datapath_only("zero_meta")
 
 
 def cycles() -> int:
     """The processor's time stamp counter."""
-    return _datapath_only("cycles")  # type: ignore[no-any-return]
+    return datapath_only("cycles")  # type: ignore[no-any-return]
 
 
 def upcall() -> None:
     """Let the host read what was written for it, now."""
-    _datapath_only("upcall")
+    datapath_only("upcall")
 
 
 def fence(full: bool = False) -> None:
     """Keep the order of accesses to memory that others see; ``full`` also of a store before and a load after it."""
-    _datapath_only("fence")
+    datapath_only("fence")
 
 
 def dispatch(index: int, targets: Any) -> bool:
     """Call entry point number ``index`` of ``targets``."""
-    return _datapath_only("dispatch")  # type: ignore[no-any-return]
+    return datapath_only("dispatch")  # type: ignore[no-any-return]

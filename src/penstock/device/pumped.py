@@ -6,13 +6,12 @@ import contextlib
 import ctypes
 import mmap
 import os
-from typing import Protocol
 
 from penstock.datapath.futex import futex_wake
 from penstock.datapath.memory import Memory
-from penstock.datapath.ports import DOMAIN_WAITING, PEER_WAITING, SLOTS, PortLayout
+from penstock.datapath.ports import DOMAIN_WAITING, PEER_WAITING
 from penstock.device.pump import BURST, CONTEXT_BYTES, MESSAGE_BYTES, PART_BYTES, PumpContext, pumps
-from penstock.ring import PortMemory
+from penstock.ring import PortMemory, SharedPort
 from penstock.runtime.image import LoadedImage
 from penstock.runtime.once import once
 from penstock.runtime.threads import join_thread, start_thread
@@ -22,11 +21,6 @@ __all__ = ["DeviceError", "Pumped"]
 
 class DeviceError(Exception):
     """A device cannot be made or joined; the message says why and what to do."""
-
-
-class _Port(Protocol):
-    @property
-    def address(self) -> int: ...
 
 
 @once
@@ -40,11 +34,11 @@ class Pumped:
     With ``is_owner`` false the other side of PortMemory is the program that opened it, not a switch.
     """
 
-    def __init__(self, port: _Port, descriptor: int, *, is_socket: bool = False, is_owner: bool = True):
+    def __init__(self, port: SharedPort | PortMemory, descriptor: int, *, is_socket: bool = False, is_owner: bool = True):
         self.port, self._descriptor = port, descriptor
         # Who opened a port is woken by its "domain" word, reads RX and writes TX; its peer the other way round.
         owns = isinstance(port, PortMemory) and is_owner
-        layout = port.layout if isinstance(port, PortMemory) else PortLayout(SLOTS)
+        layout = port.layout
         self._mine, theirs = (DOMAIN_WAITING, PEER_WAITING) if owns else (PEER_WAITING, DOMAIN_WAITING)
         self._stop = os.eventfd(0, os.EFD_CLOEXEC)
         self._block = mmap.mmap(-1, 2 * CONTEXT_BYTES)

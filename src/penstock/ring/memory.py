@@ -26,6 +26,9 @@ class RingError(Exception):
 class PortMemory:
     """Both rings of a port, with ``slots`` slots each (a power of two, 16 to 4096): made here, or opened from a descriptor."""
 
+    #: where the port lies in its file
+    offset = 0
+
     def __init__(self, slots: int = 256, *, descriptor: int | None = None):
         if descriptor is None:
             if not MIN_SLOTS <= slots <= MAX_SLOTS or slots & (slots - 1):

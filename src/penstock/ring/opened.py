@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from typing import Self
 
-from penstock.datapath.futex import futex_wait, futex_wake
 from penstock.datapath.ports import (
     BUFFER_BYTES,
     DOMAIN_WAITING,
@@ -19,23 +16,26 @@ from penstock.datapath.ports import (
     TAIL,
 )
 from penstock.ring.memory import PortMemory, RingError
+from penstock.ring.side import Side
 
 __all__ = ["OpenPort"]
 
 _WRAP = 1 << 32
 
 
-class OpenPort:
+class OpenPort(Side):
     """Send to and receive from a switch. What the switch writes is checked: RingError tells that it makes no sense."""
 
+    mine, theirs = DOMAIN_WAITING, PEER_WAITING
+
     def __init__(self, memory: PortMemory, name: str = ""):
-        self.memory, self.name = memory, name
+        super().__init__(name)
+        self.memory, self.address = memory, memory.address
         self._words, self._bytes = memory.words, memory.bytes
         layout = memory.layout
         self._slots, self._rx, self._tx = layout.slots, layout.rx, layout.tx
         self._rx_buffers, self._tx_buffers = 4 * layout.rx + layout.ring_header_bytes, 4 * layout.tx + layout.ring_header_bytes
         self._head, self._tail = self._words[self._rx + HEAD], self._words[self._tx + TAIL]
-        self._fence = threading.Lock()
 
     def send(self, frame: bytes) -> bool:
         """One frame to the switch, over several slots where it is large; False where the ring is full. The switch is woken."""
@@ -67,33 +67,8 @@ class OpenPort:
     def flush(self) -> None:
         words = self._words
         words[self._tx + TAIL] = self._tail
-        # A lock is a full fence: the switch must see the frame, or we must see that it waits.
-        with self._fence:
-            pass
-        if words[PEER_WAITING]:
-            self.wake_switch()
-
-    def wake_switch(self) -> None:
-        self._words[PEER_WAITING] = 0
-        futex_wake(self.memory.address + 4 * PEER_WAITING)
-
-    def receive(self, timeout_s: float = 0.0) -> bytes | None:
-        """The next frame from the switch; None where none comes in time."""
-        frame = self._get()
-        if frame is not None or timeout_s <= 0:
-            return frame
-        end = time.monotonic() + timeout_s
-        words = self._words
-        while True:
-            words[DOMAIN_WAITING] = 1
-            with self._fence:
-                pass
-            frame = self._get()
-            left = end - time.monotonic()
-            if frame is not None or left <= 0:
-                words[DOMAIN_WAITING] = 0
-                return frame
-            futex_wait(self.memory.address + 4 * DOMAIN_WAITING, 1, timeout_s=left)
+        self.fence()
+        self.call()
 
     def _get(self) -> bytes | None:
         words = self._words
@@ -114,12 +89,10 @@ class OpenPort:
             if not word & MORE:
                 self._head = (self._head + i + 1) % _WRAP
                 words[self._rx + HEAD] = self._head
-                with self._fence:
-                    pass
+                self.fence()
                 if words[self._rx + STARVED]:
                     words[self._rx + STARVED] = 0
-                    if words[PEER_WAITING]:
-                        self.wake_switch()
+                    self.call()
                 return b"".join(parts)
         raise RingError(f"{self.name}: a frame without end")
 

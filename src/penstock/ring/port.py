@@ -8,12 +8,10 @@ import errno
 import mmap
 import os
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
-from penstock.datapath.futex import futex_wait, futex_wake
 from penstock.datapath.ports import (
     BUFFER_BYTES,
     DOMAIN_WAITING,
@@ -28,7 +26,9 @@ from penstock.datapath.ports import (
     STARVED,
     TAIL,
     TX,
+    PortLayout,
 )
+from penstock.ring.side import Side
 
 if TYPE_CHECKING:
     from penstock.datapath.memory import Memory
@@ -120,21 +120,23 @@ class Follower(Protocol):
         """It goes on where the rings say that it was."""
 
 
-class SharedPort:
+class SharedPort(Side):
     """One interface of a domain, from outside: send frames to the domain, receive those it sent.
 
     What the domain writes is checked before use; PortError tells that it broke the rules.
     """
 
+    mine, theirs = PEER_WAITING, DOMAIN_WAITING
+    layout = PortLayout(SLOTS)
+
     def __init__(self, name: str = ""):
-        self.name = name
+        super().__init__(name)
         self._arena = _current_arena()
         self.descriptor, self.offset = self._arena.descriptor, self._arena.allocate()
         self._bytes = memoryview(self._arena.block)[self.offset : self.offset + PORT_BYTES]
         self._words = self._bytes.cast("I")
         self.address = self._arena.address + self.offset
         self._closed = False
-        self._fence = threading.Lock()
         self.tail = self.head = 0
         self.follower: Follower | None = None
         self.mapped_by: Memory | None = None
@@ -223,37 +225,8 @@ class SharedPort:
     def flush(self) -> None:
         words = self._words
         words[RX + TAIL] = self.tail
-        # A lock is a full fence: the domain must see the frame, or we must see that it waits.
-        with self._fence:
-            pass
-        if words[DOMAIN_WAITING]:
-            self.wake_domain()
-
-    def wake_domain(self) -> None:
-        self._words[DOMAIN_WAITING] = 0
-        futex_wake(self.address + 4 * DOMAIN_WAITING)
-
-    def clear_peer_waiting(self) -> None:
-        """For whoever wakes a peer that is to look at something else."""
-        self._words[PEER_WAITING] = 0
-
-    def receive(self, timeout_s: float = 0.0) -> bytes | None:
-        """The next frame that the domain sent; None where none comes in time."""
-        frame = self._get()
-        if frame is not None or timeout_s <= 0:
-            return frame
-        end = time.monotonic() + timeout_s
-        words = self._words
-        while True:
-            words[PEER_WAITING] = 1
-            with self._fence:
-                pass
-            frame = self._get()
-            left = end - time.monotonic()
-            if frame is not None or left <= 0:
-                words[PEER_WAITING] = 0
-                return frame
-            futex_wait(self.address + 4 * PEER_WAITING, 1, timeout_s=left)
+        self.fence()
+        self.call()
 
     def _get(self) -> bytes | None:
         words = self._words
@@ -267,12 +240,10 @@ class SharedPort:
         frame = bytes(self._bytes[at : at + length])
         self.head = (self.head + 1) % _WRAP
         words[TX + HEAD] = self.head
-        with self._fence:
-            pass
+        self.fence()
         if words[TX + STARVED]:
             words[TX + STARVED] = 0
-            if words[DOMAIN_WAITING]:
-                self.wake_domain()
+            self.call()
         return frame
 
     def close(self) -> None:

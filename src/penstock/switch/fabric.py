@@ -14,7 +14,19 @@ from typing import TYPE_CHECKING, Any, cast
 from penstock.datapath.frames import copy_lines, frame, prefetch
 from penstock.datapath.memory import Array, Stateful, Struct
 from penstock.datapath.packet import cycles, fence
-from penstock.datapath.ports import BUFFER_BYTES, DOMAIN_WAITING, HEAD, LENGTHS, MAX_SEGMENTS, MORE, PEER_WAITING, SLOT_LINES, STARVED, TAIL
+from penstock.datapath.ports import (
+    BUFFER_BYTES,
+    DOMAIN_WAITING,
+    HEAD,
+    LENGTHS,
+    MAX_SEGMENTS,
+    MORE,
+    PEER_WAITING,
+    SLOT_LINES,
+    STARVED,
+    TAIL,
+    PortLayout,
+)
 from penstock.datapath.source import datapath
 from penstock.packet.integers import boolean, i64, u8, u16, u32, u64, u128
 from penstock.switch.module import BROADCAST, DROP, MAX_PORTS
@@ -22,7 +34,7 @@ from penstock.switch.module import BROADCAST, DROP, MAX_PORTS
 if TYPE_CHECKING:
     from penstock.switch.module import Module
 
-__all__ = ["BATCH", "MAX_ALLOWED", "Fabric", "PortState", "Reason"]
+__all__ = ["BATCH", "MAX_ALLOWED", "Fabric", "PortState", "Reason", "port_state"]
 
 BATCH = 256
 #: of a port that is held to a rate, which it can overdraw by so much
@@ -80,6 +92,17 @@ class PortState(Struct):
     nowhere: u64
     full: u64
     too_large: u64
+
+
+def port_state(layout: PortLayout, place: int, *, chains: bool = True, patient: bool = False) -> dict[str, int]:
+    """A PortState of a port that has just come, whose memory begins at byte ``place`` of the ports' memory."""
+    base, header = place // 4, layout.ring_header_bytes
+    source, target = base + layout.tx, base + layout.rx
+    return {
+        **dict.fromkeys(PortState.FIELDS, 0), "page": base, "mask": layout.slots - 1, "attached": 1,
+        "source": source, "source_buffers": 4 * source + header, "target": target, "target_buffers": 4 * target + header,
+        "chains": int(chains), "patient": int(patient),
+    }
 
 
 class Policy(Struct):
@@ -371,9 +394,7 @@ class Fabric(Stateful):
             if self.look_at(tap):
                 self.lists[tap].first = self.lists[to].first
                 self.lists[tap].count = self.lists[to].count
-                self.deliver(tap, source, with_broadcast)
-                fence(True)
-                self.look_for_sleeper(tap)
+                self.deliver_to_tap(tap, source, with_broadcast)
 
     @datapath(rare=True)
     def tap_batch(self, source: u32, frames: u32) -> None:
@@ -384,9 +405,13 @@ class Fabric(Stateful):
                 self.next[k] = k + 1
             self.lists[tap].first = 0
             self.lists[tap].count = frames
-            self.deliver(tap, source, False)
-            fence(True)
-            self.look_for_sleeper(tap)
+            self.deliver_to_tap(tap, source, False)
+
+    @datapath
+    def deliver_to_tap(self, tap: u32, source: u32, with_broadcast: bool) -> None:
+        self.deliver(tap, source, with_broadcast)
+        fence(True)
+        self.look_for_sleeper(tap)
 
     @datapath(rare=True)
     def deliver(self, to: u32, source: u32, with_broadcast: bool) -> None:

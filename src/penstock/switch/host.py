@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from penstock.device import DeviceError, InterfacePort, Pumped, TapPort
@@ -151,21 +152,11 @@ class SwitchHost:
         with self._lock:
             if interface in self._interfaces:
                 return self.attach(name, self._interfaces[interface][0], kind="persistent")
-            memory = PortMemory(slots)
-            try:
-                device: Pumped = InterfacePort(memory, interface)
-            except BaseException:
-                memory.close()
-                raise
-            try:
-                number = self.attach(name, memory, kind="interface", device=device, own=True)
-            except BaseException:
-                device.close()
-                memory.close()
-                raise
+            number = self._attach_device(name, "interface", lambda memory: InterfacePort(memory, interface), slots)
             if host:
+                tap = f"{interface[:10]}-host"
                 try:
-                    self._attach_tap(f"{switch}:{interface}.host", f"{interface[:10]}-host", slots)
+                    self._attach_device(f"{switch}:{interface}.host", "tap", lambda memory: TapPort(memory, tap), slots)
                 except BaseException:
                     self.detach(name)
                     raise
@@ -173,20 +164,17 @@ class SwitchHost:
 
     def attach_tap(self, name: str, *, slots: int = 256) -> int:
         """``vale0:tap3``: a TAP interface of that name, made for the port and gone with it."""
-        return self._attach_tap(name, split(name)[1], slots)
+        interface = split(name)[1]
+        return self._attach_device(name, "tap", lambda memory: TapPort(memory, interface), slots)
 
-    def _attach_tap(self, name: str, interface: str, slots: int) -> int:
-        with self._lock:
-            memory = PortMemory(slots)
-            device: Pumped | None = None
-            try:
-                device = TapPort(memory, interface)
-                return self.attach(name, memory, kind="tap", device=device, own=True)
-            except BaseException:
-                if device is not None:
-                    device.close()
-                memory.close()
-                raise
+    def _attach_device(self, name: str, kind: str, make: Callable[[PortMemory], Pumped], slots: int) -> int:
+        """A port with rings of its own and the device that ``make`` puts at their other end; nothing is left where that fails."""
+        with self._lock, contextlib.ExitStack() as undo:
+            memory = undo.enter_context(PortMemory(slots))
+            device = undo.enter_context(make(memory))
+            number = self.attach(name, memory, kind=kind, device=device, own=True)
+            undo.pop_all()
+            return number
 
     def detach(self, name: str) -> None:
         switch_name, port = split(name)

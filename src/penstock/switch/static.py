@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from penstock.datapath.containers import NONE, Table
+from penstock.datapath.frames import Frame
 from penstock.datapath.memory import Struct
 from penstock.datapath.source import datapath
-from penstock.packet.integers import u32
+from penstock.packet.integers import u32, u48
 from penstock.switch.module import BROADCAST, DROP, MAX_PORTS, Module, ModuleError
 
-__all__ = ["StaticModule", "To", "ethernet_address", "format_ethernet"]
+__all__ = ["EtherTable", "StaticModule", "To", "ethernet_address", "format_ethernet"]
 
 _WORDS = {"broadcast": BROADCAST, "drop": DROP}
 
@@ -143,6 +144,26 @@ class StaticModule(Module):
     def report(self) -> list[tuple[str, ...]]:
         names = {number: word for word, number in _WORDS.items()}
         return [("address", "port"), *((address, names.get(port, str(port))) for address, port in self.entries())]
+
+
+class EtherTable(StaticModule):
+    """Ethernet addresses to ports; ``field`` is the one of the Ethernet header that is looked up."""
+
+    field: ClassVar[str]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by_ether = Table((u48,), To, 16384)
+
+    def tables(self) -> list[tuple[str, Table]]:
+        return [("ether", self.by_ether)]
+
+    @datapath
+    def lookup(self, frame: Frame, source: u32) -> u32:
+        if not frame.data.has(0, 14):
+            return u32(DROP)
+        to = self.port_of(self.by_ether, (getattr(frame.ether, self.field),))
+        return self.default if to == NONE else to
 
 
 def _format(kind: str, key: tuple[Any, ...]) -> str:

@@ -21,7 +21,7 @@ from penstock.runtime.image import LoadedImage
 from penstock.runtime.once import once
 from penstock.runtime.threads import join_thread, start_thread
 from penstock.switch.catalog import make_module
-from penstock.switch.fabric import MAX_ALLOWED, Fabric, Policy, PortState, Reason
+from penstock.switch.fabric import MAX_ALLOWED, Fabric, Policy, PortState, Reason, port_state
 from penstock.switch.module import MAX_PORTS, Module
 from penstock.switch.program import FabricProgram
 from penstock.switch.static import ethernet_address, format_ethernet
@@ -202,15 +202,13 @@ class Switch:
             raise
         return OpenPort(memory, name)
 
-    def attach(self, name: str, memory: PortMemory | SharedPort, *, patient: bool = False, number: int | None = None,
-               tap_of: str = "", chains: bool = True) -> int:
+    def attach(self, name: str, memory: PortMemory | SharedPort, *, patient: bool = False, tap_of: str = "", chains: bool = True) -> int:
         """Attach the rings of a port; gives its number, the lowest one that is free. Traffic of other ports goes on.
 
         Without ``chains`` it is not given frames larger than a slot; domains never are.
         """
         chains = chains and isinstance(memory, PortMemory)
-        layout = memory.layout if isinstance(memory, PortMemory) else PortLayout(256)
-        offset = 0 if isinstance(memory, PortMemory) else memory.offset
+        layout = memory.layout
         with self.lock:
             if not _NAME.fullmatch(name):
                 raise SwitchError(f"'{name}' is no name for a port (letters, digits and _.-)")
@@ -221,15 +219,12 @@ class Switch:
                 if any(tap_of in (p.name, p.tap_of) and p.tap_of for p in self.ports.values()):
                     raise SwitchError(f"{self.name}:{tap_of} is tapped already, or a tap itself")
             taken = {p.number for p in self.ports.values()}
-            if number is None:
-                number = next((n for n in range(MAX_PORTS) if n not in taken), MAX_PORTS)
+            number = next((n for n in range(MAX_PORTS) if n not in taken), MAX_PORTS)
             if number >= MAX_PORTS:
                 raise SwitchError(f"{self.name} has {MAX_PORTS} ports; there is no room for more")
-            if number in taken:
-                raise SwitchError(f"{self.name} has a port {number} already")
             place = self._room(layout.port_bytes)
             with self.held():
-                self.memory.map_at(self.fabric.memory.offset + place, layout.port_bytes, memory.descriptor, at=offset)
+                self.memory.map_at(self.fabric.memory.offset + place, layout.port_bytes, memory.descriptor, at=memory.offset)
                 self._enter(number, name, place, layout, chains=chains, patient=patient)
                 self.ports[name] = _Port(number, name, layout, place, tap_of)
                 self.read_indices(self.ports[name])
@@ -241,16 +236,10 @@ class Switch:
             return number
 
     def _enter(self, number: int, name: str, place: int, layout: PortLayout, *, chains: bool, patient: bool) -> None:
-        fabric, base = self.fabric, place // 4
-        rx, tx = layout.rx, layout.tx
+        fabric = self.fabric
         fabric.policies[number] = dict.fromkeys(Policy.FIELDS, 0)
         self.limits.pop(name, None)
-        fabric.ports[number] = {
-            **dict.fromkeys(PortState.FIELDS, 0),
-            "page": base, "source": base + tx, "target": base + rx, "mask": layout.slots - 1,
-            "source_buffers": place + 4 * tx + layout.ring_header_bytes, "target_buffers": place + 4 * rx + layout.ring_header_bytes,
-            "attached": 1, "chains": int(chains), "patient": int(patient),
-        }
+        fabric.ports[number] = port_state(layout, place, chains=chains, patient=patient)
 
     def read_indices(self, port: _Port) -> None:
         """Rings go on where they say that we were; the fabric stands still, or leaves them alone."""

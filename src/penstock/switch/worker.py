@@ -24,7 +24,6 @@ _FUTEX_WAITV, _NANOSLEEP = 449, 35
 _ROUNDS = 8
 #: turns without a frame before going to sleep: about 20 microseconds. A call costs 4 to 27
 _SPINS = 400
-_WAIT_BYTES = 24
 CONTEXT_BYTES = 8192
 
 
@@ -51,7 +50,6 @@ class WorkerContext(enum.IntEnum):
     PAGES = 80
     PORTS = 88
     STATE_BYTES = 96
-    SLEEPS = 104
     #: nanoseconds between two looks where not every port can be waited on
     PAUSE = 112
     WAITS = 256
@@ -111,7 +109,6 @@ def _wake(c: Code, context: Any) -> None:
 def _sleep(c: Code, context: Any, memory: Any) -> None:
     found = c.call_at(c.load(context, WorkerContext.SETTLE), memory)
     with c.when(c.b.and_(c.test("!=", found, 1), c.test("==", c.load(context, WorkerContext.REQUEST), 0))):
-        c.store(context, WorkerContext.SLEEPS, c.b.add(c.load(context, WorkerContext.SLEEPS), c.const(1)))
         # Where a port only waits until it may send again, a nap.
         waits = c.b.select(c.test("==", found, 2), c.const(0), c.load(context, WorkerContext.N_WAITS))
         with c.b.if_else(c.test("!=", waits, 0)) as (then, otherwise):

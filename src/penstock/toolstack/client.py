@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-from penstock.toolstack.errors import DomainError
+from penstock.toolstack.errors import DomainError, NoToolstack
 
 __all__ = ["ENDING", "MIGRATE_REQUEST", "Client", "run_folder", "socket_path"]
 
@@ -71,7 +71,7 @@ class Client:
             raise DomainError(f"{self.path}: this toolstack is another user's (run as that user, or as root)") from None
         except (FileNotFoundError, ConnectionRefusedError):
             if not start:
-                raise DomainError(f"no toolstack runs at {self.path} (create a domain, or start penstockd)") from None
+                raise NoToolstack(f"no toolstack runs at {self.path} (create a domain, or start penstockd)") from None
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         log = self.path.with_suffix(".log")
         command = [sys.executable, "-m", "penstock.toolstack", "--socket", str(self.path)]

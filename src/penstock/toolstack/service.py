@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, cast
 
 from penstock.isolation import choose
 from penstock.isolation.errors import MachineError
-from penstock.toolstack.client import MIGRATE_REQUEST
+from penstock.toolstack.client import ENDING, MIGRATE_REQUEST
 from penstock.toolstack.domain import Domain
 from penstock.toolstack.domainfile import DomainFileError, from_values, load
 from penstock.toolstack.errors import DomainError
@@ -198,7 +198,8 @@ class _Handler(socketserver.StreamRequestHandler):
             return
         if not self.server.service.enter():
             self.rfile.readline(_MAX_REQUEST_BYTES)
-            self._answer({"ending": True})
+            with contextlib.suppress(OSError):
+                self.wfile.write(ENDING)
             return
         try:
             self._serve()

@@ -12,7 +12,6 @@ from penstock.datapath.source import DatapathError
 from penstock.device import DeviceError
 from penstock.ring import RingError
 from penstock.switch import ModuleError, SwitchError
-from penstock.switch.catalog import module_classes
 from penstock.switch.host import SwitchHost, split
 from penstock.toolstack.errors import DomainError
 
@@ -96,9 +95,6 @@ class SwitchVerbs:
         if module:
             self.switches.load_module(switch, module)
         return self.switches.find(switch).module.name
-
-    def do_switch_modules(self) -> dict[str, str]:
-        return {name: (cls.__doc__ or "").strip().split("\n")[0] for name, cls in module_classes().items()}
 
     def do_switch_command(self, switch: str, command: list[str]) -> list[list[str]]:
         """A command for the module itself; rows for people come back."""

@@ -77,15 +77,6 @@ class FrameOperations(PacketOperations):
         self.check(ir.Compare(BOOL, "le", first, ir.Const(U64, room)), "past the end of an array")
         return first
 
-    def _do_exchange(self, array: Array[Any], index: Any, value: Any) -> Runtime:
-        place = self.array_element(array, index).place
-        if place.kind != U32:
-            raise self.error("exchange() is for arrays of u32")
-        return Runtime(self.assign(U32, ir.Exchange(U32, place, self.convert(self.number(value, U32), U32)), "before"))
-
     def _do_prefetch(self, array: Array[Any], at: Any) -> None:
         place = ir.Place(array, "", array.offset, (), array.kind)
         self.emit(ir.Prefetch(self.line, ir.StateAddress(place, self.assign(U64, self._wide(at), "at"))))
-
-    def array_element(self, array: Array[Any], index: Any) -> Any:
-        raise NotImplementedError

@@ -355,10 +355,6 @@ class _Function:
     def _x_allocate(self, e: ir.Allocate) -> str:
         return self.pointer(self.expr(e.offset))
 
-    def _x_exchange(self, e: ir.Exchange) -> str:
-        value = self.expr(e.value)
-        return self.value(f"atomicrmw xchg ptr {self.place(e.place)}, i32 {value} seq_cst, align 4")
-
     def _x_slotoffset(self, e: ir.SlotOffset) -> str:
         return self.offset_of(self.packet(e.packet))
 

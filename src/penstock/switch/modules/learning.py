@@ -10,6 +10,7 @@ from penstock.datapath.memory import Array
 from penstock.datapath.source import datapath
 from penstock.packet.integers import u32, u64, u128
 from penstock.switch.module import BROADCAST, DROP, MAX_PORTS, Module, ModuleError
+from penstock.switch.static import format_ethernet
 
 __all__ = ["Learning"]
 
@@ -123,7 +124,7 @@ class Learning(Module):
         for k, entry in enumerate(self.entries.view().cast("Q").tolist()):
             age = (now - heard[k]) & 0xFFFFFFFF
             if entry and (self.age_s == 0 or age <= self.age_s):
-                found.append((":".join(f"{b:02x}" for b in (entry >> 16).to_bytes(6, "big")), (entry & 0xFFFF) - 1, age))
+                found.append((format_ethernet(entry >> 16), (entry & 0xFFFF) - 1, age))
         return sorted(found, key=lambda row: (row[2], row[0]))
 
     def report(self) -> list[tuple[str, ...]]:

@@ -1,30 +1,12 @@
 """static: destination addresses to ports, as ClickOS uses it."""
 
-from penstock.datapath.containers import NONE, Table
-from penstock.datapath.frames import Frame
-from penstock.datapath.source import datapath
-from penstock.packet.integers import u32, u48
-from penstock.switch.module import DROP
-from penstock.switch.static import StaticModule, To
+from penstock.switch.static import EtherTable
 
 __all__ = ["Static"]
 
 
-class Static(StaticModule):
+class Static(EtherTable):
     """Destination Ethernet address to port; any other frame to the default port (drop)."""
 
     name = "static"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.by_destination = Table((u48,), To, 16384)
-
-    def tables(self) -> list[tuple[str, Table]]:
-        return [("ether", self.by_destination)]
-
-    @datapath
-    def lookup(self, frame: Frame, source: u32) -> u32:
-        if not frame.data.has(0, 14):
-            return u32(DROP)
-        to = self.port_of(self.by_destination, (frame.ether.dst,))
-        return self.default if to == NONE else to
+    field = "dst"
