@@ -212,14 +212,15 @@ def test_pkt_gen_sends_and_receives_in_the_original_s_words() -> None:
 
 
 def test_pkt_gen_pings_and_is_answered() -> None:
-    answerer = subprocess.Popen([sys.executable, "-c", "import sys; from penstock.cli import pkt_gen; sys.exit(pkt_gen.main())",
-                                 "-i", "vale0:pong", "-f", "pong", "-n", "50"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    end = time.monotonic() + 20
-    while "pong" not in switch("list")[0]:
-        assert time.monotonic() < end
-    out, _ = command("pkt_gen", "-i", "vale0:ping", "-f", "ping", "-n", "50", "-w", "0")
+    with subprocess.Popen([sys.executable, "-c", "import sys; from penstock.cli import pkt_gen; sys.exit(pkt_gen.main())",
+                           "-i", "vale0:pong", "-f", "pong", "-n", "50"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as answerer:
+        end = time.monotonic() + 20
+        while "pong" not in switch("list")[0]:
+            assert time.monotonic() < end
+        out, _ = command("pkt_gen", "-i", "vale0:ping", "-f", "ping", "-n", "50", "-w", "0")
+        got, _ = answerer.communicate(timeout=20)
     assert re.search(r"^RTT over 50 packets: min \d+ av \d+ ns$", out, re.M), out
-    assert answerer.communicate(timeout=20)[0].startswith("Received 50 packets 3000 bytes")
+    assert got.startswith("Received 50 packets 3000 bytes")
 
 
 @pytest.mark.parametrize(("words", "problem"), [

@@ -366,7 +366,9 @@ def _pong(o: _Options, traffic: Traffic, reporter: _Reporter, stopped: list[int]
                 idle = 0
         if reporter.due():
             reporter.report(g.received, g.received_bytes, events)
-    reporter.end("Received", g.received, g.received_bytes, events, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    _drain(traffic)
+    reporter.end("Received", g.received, g.received_bytes, events, seconds)
 
 
 _DO: dict[str, Any] = {"tx": _transmit, "txseq": _transmit, "rx": _receive, "rxseq": _receive, "ping": _ping, "pong": _pong}
