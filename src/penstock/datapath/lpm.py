@@ -28,6 +28,7 @@ class LPM(Stateful):
         self.capacity = max(capacity, 1)
         self.top = Array(u32, 1 << 16)
         self.chunks = Array(u32, self.capacity * _CHUNK_PLACES)
+        self.prefixes: dict[tuple[int, int], int] = {}
 
     @datapath
     def find(self, address: u32) -> u32:
@@ -78,6 +79,35 @@ class LPM(Stateful):
             chunks[first : first + count] = array("I", [entry]) * count
         self._write(self.top, top)
         self._write(self.chunks, chunks)
+        self.prefixes = prefixes
+
+    def elementary(self) -> tuple[list[int], list[int]]:
+        """All addresses as intervals with one result each: where they start, in order, and what ``find`` gives there."""
+        starts, results = [0], [0]
+
+        def begin(at: int, result: int) -> None:
+            if starts[-1] == at:
+                results[-1] = result
+                if len(results) > 1 and results[-2] == result:
+                    starts.pop()
+                    results.pop()
+            elif results[-1] != result:
+                starts.append(at)
+                results.append(result)
+
+        # A prefix covers the shorter ones that begin before it; at its end the one around it goes on.
+        around: list[tuple[int, int]] = [(1 << 32, 0)]
+        for (address, length), number in sorted(self.prefixes.items()):
+            while around[-1][0] <= address:
+                end, _ = around.pop()
+                begin(end, around[-1][1])
+            begin(address, number + 1)
+            around.append((address + (1 << (32 - length)), number + 1))
+        while len(around) > 1:
+            end, _ = around.pop()
+            if end < 1 << 32:
+                begin(end, around[-1][1])
+        return starts, results
 
     @staticmethod
     def _write(target: Array[int], content: array[int]) -> None:

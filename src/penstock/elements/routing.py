@@ -71,8 +71,16 @@ class IPRouteTable(Element):
         return Route(address & mask, mask, gateway, port)
 
     @staticmethod
-    def _prefixes(routes: dict[tuple[int, int], Route]) -> dict[tuple[int, int], int]:
-        return {(r.address, r.mask.bit_count()): i for i, r in enumerate(routes.values())}
+    def _hops(routes: dict[tuple[int, int], Route]) -> dict[tuple[int, int], int]:
+        """The numbers of the next hops: (gateway, output)."""
+        found: dict[tuple[int, int], int] = {}
+        for route in routes.values():
+            found.setdefault((route.gateway, route.port), len(found))
+        return found
+
+    def _prefixes(self, routes: dict[tuple[int, int], Route]) -> dict[tuple[int, int], int]:
+        hops = self._hops(routes)
+        return {(r.address, r.mask.bit_count()): hops[r.gateway, r.port] for r in routes.values()}
 
     def _store(self, routes: dict[tuple[int, int], Route]) -> None:
         if len(routes) > self.capacity:
@@ -81,8 +89,8 @@ class IPRouteTable(Element):
             self.lpm.fill(self._prefixes(routes))
         except LPMFullError as error:
             raise HandlerError(str(error)) from None
-        for i, route in enumerate(routes.values()):
-            self.gateways[i], self.outputs[i] = route.gateway, route.port
+        for (gateway, port), i in self._hops(routes).items():
+            self.gateways[i], self.outputs[i] = gateway, port
         self.routes = routes
 
     def add_handlers(self) -> None:

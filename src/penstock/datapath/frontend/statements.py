@@ -110,7 +110,7 @@ class Translator(Expressions):
     def call_datapath(
         self, owner: Any, function: DatapathFunction[Any, Any], args: list[Any], keywords: dict[str, Any] | None = None
     ) -> Any:
-        if function.inline:
+        if function.inline and not self.program.keeps_whole(function):
             return self.inline(function, owner, args, keywords or {})
         if keywords:
             raise self.error("arguments of functions that are not inlined are given by position")

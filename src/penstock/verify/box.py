@@ -1,0 +1,290 @@
+"""One configuration as a box of a network: what becomes of a packet that comes in at an interface."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import Any
+
+from penstock.elements import catalog
+from penstock.lang.load import flatten
+from penstock.lang.source import Diagnostics
+from penstock.runtime.router import Router
+from penstock.verify.executor import Event, Executor, NotDecided, Run
+from penstock.verify.packet import SymbolicPacket
+from penstock.verify.path import Fact, Path, Place
+from penstock.verify.program import SymbolicProgram
+from penstock.verify.state import FlowState
+from penstock.verify.terms import Term, Value, Var, variables
+
+__all__ = ["Box", "Ending", "Step"]
+
+#: elements that read or write what is outside of a configuration, by what takes their place: an interface of their name
+_SOURCES = ("FromDevice", "FromDump", "FromIPSummaryDump")
+_SINKS = ("ToDevice", "ToDump", "ToIPSummaryDump")
+_LEFT_OUT = ("ControlSocket",)
+_MAX_STEPS = 100_000
+
+
+class _Any(Sequence[str]):
+    """Every interface that a configuration names is there."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __getitem__(self, index: Any) -> Any:
+        raise IndexError(index)
+
+    def __len__(self) -> int:
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One element on a packet's way, and what was decided there."""
+
+    box: str
+    element: str
+    class_name: str
+    at: str
+    facts: tuple[Fact, ...]
+
+
+@dataclass(slots=True)
+class Ending:
+    """Where one way ends. ``kind``: exit (through ``interface``), dropped, fault, held (in a queue), undecided."""
+
+    kind: str
+    packet: SymbolicPacket
+    path: Path
+    state: FlowState
+    steps: tuple[Step, ...]
+    place: Place
+    interface: str = ""
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class _Item:
+    function: str
+    packet: SymbolicPacket | None
+    path: Path
+    state: FlowState
+    steps: tuple[Step, ...]
+
+
+class Box:
+    """A configuration, ready for symbolic packets. Raises ConfigurationError where it has errors.
+
+    Its interfaces are those that its FromDevice and ToDevice name; FromDump, ToDump and their like are interfaces with the
+    element's name: nothing is opened and nothing runs.
+    """
+
+    def __init__(self, text: str, *, name: str = "", file: str = "config", library_path: tuple[FilePath, ...] = ()):
+        self.name = name
+        diagnostics = Diagnostics()
+        flat = flatten(text, file=file, known_classes=catalog.is_known, class_names=catalog.class_names,
+                       library_path=library_path, diagnostics=diagnostics)
+        diagnostics.raise_if_errors()
+        for use in flat.elements:
+            takes, gives = flat.ports(use.index)
+            if use.class_name in _SOURCES[1:] and not takes:
+                use.class_name, use.arguments = "FromRing", use.name
+            elif use.class_name in _SINKS[1:]:
+                use.class_name, use.arguments = ("Null", "") if gives else ("ToRing", use.name)
+            elif use.class_name in _LEFT_OUT:
+                use.class_name, use.arguments = "AddressInfo", ""
+        self.router = Router(flat, diagnostics=diagnostics, interfaces=_Any(), seed=1)
+        self.program = SymbolicProgram(self.router)
+        self.inputs: dict[str, int] = {}
+        self.outputs: dict[int, str] = {}
+        for element in self.router.elements:
+            port = getattr(element, "port", None)
+            if type(element).__name__ == "FromRing":
+                self.inputs[port.port_name] = element.index  # type: ignore[union-attr]
+            elif type(element).__name__ == "ToRing":
+                self.outputs[element.index] = port.port_name  # type: ignore[union-attr]
+
+    @property
+    def interfaces(self) -> list[str]:
+        return sorted({*self.inputs, *self.outputs.values()})
+
+    def run(self, interface: str, packet: SymbolicPacket, path: Path | None = None, state: FlowState | None = None,
+            *, name: str | None = None) -> list[Ending]:
+        """Every way that a packet can take which comes in at an interface. ``name`` is the box's in a network."""
+        if interface not in self.inputs:
+            raise NotDecided(f"{name or self.name or 'the configuration'} does not read from an interface '{interface}'")
+        entry = self.program.deliver(self.inputs[interface])
+        first = packet.copy()
+        first.meta.update(mac=first.meta["data"], network=0, transport=0)
+        first.annotations = {}
+        return list(self._walk(_Item(entry.name, first, path or Path(), state or FlowState(), ()), name or self.name))
+
+    def _walk(self, first: _Item, name: str) -> Iterator[Ending]:
+        executor = Executor(self.program, name)
+        work, done = [first], 0
+        while work:
+            item = work.pop()
+            done += 1
+            if done > _MAX_STEPS:
+                raise NotDecided(f"more than {_MAX_STEPS} steps in {name}")
+            index = int(item.function[1:].partition("_")[0])
+            element = self.router.elements[index]
+            function = self.program.entry(item.function)
+            runs = executor.explore(function, item.packet, item.path, item.state)
+            for run in distinct(runs, item.path) if len(runs) > 1 else runs:
+                known = run.path.facts[len(item.path.facts):]
+                step = Step(name, element.name, element.class_name, str(element.at), tuple(known))
+                steps = (*item.steps, step)
+                if run.not_decided:
+                    packet = item.packet or SymbolicPacket.empty()
+                    yield Ending("undecided", packet, run.path, run.state, steps, run.place, reason=run.not_decided)
+                    continue
+                yield from self._events(run, steps, work, executor)
+
+    def _events(self, run: Run, steps: tuple[Step, ...], work: list[_Item], executor: Executor) -> Iterator[Ending]:
+        moved = [e for e in run.events if e.kind != "store"]
+        for event in moved:
+            path, state = (run.path, run.state) if len(moved) == 1 else (run.path.copy(), run.state.copy())
+            if event.kind != "push":
+                yield Ending("fault" if event.kind == "fault" else "dropped", event.packet, path, state, steps, event.place,
+                             reason=event.reason)
+                continue
+            yield from self._pushed(event, path, state, steps, work)
+        kept = [e for e in run.events if e.kind == "store" and any(e.packet is p for p in run.state.packets.values())]
+        if kept:
+            yield from self._released(kept[-1], run, steps, work, executor)
+
+    def _pushed(self, event: Event, path: Path, state: FlowState, steps: tuple[Step, ...], work: list[_Item]) -> Iterator[Ending]:
+        index = int(event.target[1:].partition("_")[0])
+        if index in self.outputs:
+            element = self.router.elements[index]
+            steps = (*steps, Step(steps[-1].box, element.name, element.class_name, str(element.at), ()))
+            yield Ending("exit", event.packet, path, state, steps, event.place, interface=self.outputs[index])
+        else:
+            work.append(_Item(event.target, event.packet, path, state, steps))
+
+    def _released(self, event: Event, run: Run, steps: tuple[Step, ...], work: list[_Item], executor: Executor) -> Iterator[Ending]:
+        """The packet waits in an element: whoever takes it out next does so."""
+        holder = self.router.by_name[event.place.element]
+        before = len(work)
+        for target in self._takers(holder):
+            index = int(target[1:].partition("_")[0])
+            taker = self.router.elements[index]
+            pulls = index in self.outputs
+            name = self.program.pull_target(taker, 0) if pulls else target
+            found = False
+            for taken in distinct(executor.explore(self.program.entry(name), None, run.path, run.state), run.path):
+                if taken.not_decided:
+                    continue
+                step = Step(steps[-1].box, taker.name, taker.class_name, str(taker.at), tuple(taken.path.facts[len(run.path.facts):]))
+                if pulls:
+                    if isinstance(taken.result, SymbolicPacket):
+                        found = True
+                        yield Ending("exit", taken.result, taken.path, taken.state, (*steps, step), event.place, interface=self.outputs[index])
+                elif taken.events:
+                    found = True
+                    yield from self._events(taken, (*steps, step), work, executor)
+            if found:
+                return
+        if len(work) == before:
+            yield Ending("held", event.packet, run.path, run.state, steps, event.place)
+
+    def _takers(self, holder: Any) -> Iterator[str]:
+        """Entry points that may take a packet out of an element: its own task or timer, then those of whoever pulls from it."""
+        for method in ("run_task", "run_timer"):
+            if hasattr(type(holder), method):
+                yield f"e{holder.index}_{method}"
+        seen, work = {holder.index}, [holder]
+        while work:
+            here = work.pop(0)
+            for port, code in enumerate(here.output_codes):
+                if code != "l":
+                    continue
+                for index, _ in here.output_peers[port]:
+                    if index in seen:
+                        continue
+                    seen.add(index)
+                    peer = self.router.elements[index]
+                    if index in self.outputs:
+                        yield f"e{index}_pull"
+                    elif hasattr(type(peer), "run_task"):
+                        yield f"e{index}_run_task"
+                    else:
+                        work.append(peer)
+
+
+def distinct(runs: list[Run], base: Path) -> list[Run]:
+    """Without ways that differ only in counters and the time, or in an answer that changed nothing that is seen later."""
+    groups: dict[Any, dict[frozenset[tuple[Term, bool]], Run]] = {}
+    for run in runs:
+        mentioned = _mentioned(run)
+        facts = frozenset((f.condition, f.truth) for f in run.path.facts[len(base.facts):] if _matters(f.condition, mentioned))
+        what = tuple((e.kind, e.target, e.packet.signature(), e.place.line if e.kind != "push" else 0) for e in run.events)
+        result = run.result.signature() if isinstance(run.result, SymbolicPacket) else None
+        key = (what, result, tuple(sorted(run.state.entries.items(), key=str)), run.not_decided)
+        groups.setdefault(key, {}).setdefault(facts, run)
+    return [run for group in groups.values() for run in _merged(group, base)]
+
+
+def _merged(group: dict[frozenset[tuple[Term, bool]], Run], base: Path) -> list[Run]:
+    """Two ways with the same facts but one, which is so on the one and not so on the other, are one way without it."""
+    work = list(group)
+    while work:
+        facts = work.pop()
+        run = group.get(facts)
+        if run is None:
+            continue
+        for condition, truth in facts:
+            other = group.get(facts - {(condition, truth)} | {(condition, not truth)})
+            if other is None:
+                continue
+            left = facts - {(condition, truth)}
+            del group[facts], group[left | {(condition, not truth)}]
+            if left not in group:
+                group[left] = Run(run.path.without(base, condition), _either(run.state, other.state), run.events, run.result,
+                                  run.not_decided, run.place)
+                work.append(left)
+            break
+    return list(group.values())
+
+
+def _either(a: FlowState, b: FlowState) -> FlowState:
+    """What is remembered on both ways; what differs is unknown."""
+    made = a.copy()
+    made.packets = a.packets
+    made.unknowns = max(a.unknowns, b.unknowns)
+    for key in {*a.values, *b.values}:
+        mine, other = a.values.get(key), b.values.get(key)
+        if mine is not other and mine != other:
+            made.unknowns += 1
+            known = mine if mine is not None else other
+            bits = known.bits if isinstance(known, Term) else 64
+            made.values[key] = Var(f"{key[0]}/state@{key[1]}#{made.unknowns}", bits, kind="state")
+    return made
+
+
+def _mentioned(run: Run) -> set[Var]:
+    """Variables in what leaves and what is remembered."""
+    found: set[Var] = set()
+    packets = [e.packet for e in run.events] + ([run.result] if isinstance(run.result, SymbolicPacket) else [])
+    for packet in packets:
+        for value in (*packet.cells.values(), *packet.meta.values(), *packet.annotations.values()):
+            found |= _variables(value)
+    for entries in run.state.entries.values():
+        for entry in entries:
+            for value in entry.key:
+                found |= _variables(value)
+    return found
+
+
+def _variables(value: Value) -> set[Var]:
+    return set() if isinstance(value, int) else variables(value)
+
+
+def _matters(condition: Value, mentioned: set[Var]) -> bool:
+    there = _variables(condition)
+    return not there or any(v.kind == "packet" or v in mentioned for v in there)
+
+

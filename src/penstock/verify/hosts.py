@@ -1,0 +1,105 @@
+"""What hosts send: packets with variables in them, whose lengths and checksums are right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from penstock.packet import headers
+from penstock.verify.packet import HEADER_TYPES, Rest, SymbolicPacket
+from penstock.verify.path import Path
+from penstock.verify.terms import Value, Var, add, extend, invert, piece
+
+__all__ = ["make_packet"]
+
+_PROTOCOLS = {"tcp": 6, "udp": 17, "icmp": 1}
+_TRANSPORT_BYTES = {"tcp": 20, "udp": 8, "icmp": 8, "": 0}
+#: fields that follow from others, or that a sender leaves at a value of its own
+_FIXED: dict[str, int] = {
+    "ip.version": 4, "ip.header_length": 5, "ip.fragment": 0, "tcp.offset": 5, "tcp.reserved": 0, "tcp.urgent": 0,
+}
+
+
+def make_packet(protocol: str = "", fields: Mapping[str, Value] | None = None, *, name: str = "", payload: int = 1460) -> SymbolicPacket:
+    """An Ethernet frame with an IPv4 packet of ``protocol`` (tcp, udp, icmp; none: any other bytes).
+
+    ``fields`` sets fields by ``header.field``; all others are variables. ``payload`` is how many bytes may follow the headers.
+    Options and fragments are left out unless ``fields`` sets them.
+    """
+    given = {**_FIXED, "ether.type": 0x0800, **(fields or {})}
+    if protocol:
+        given.setdefault("ip.protocol", _PROTOCOLS[protocol])
+    prefix = f"{name}." if name else ""
+    ranges = Path().range
+    packet = SymbolicPacket.empty()
+    start = packet.meta["data"]
+    assert isinstance(start, int)
+    packet.meta.update(mac=start, packet_type=Var(f"{prefix}packet_type", 32, 0, 6), timestamp=Var(f"{prefix}timestamp", 64, kind="time"))
+    order = ["ether", "ip", *([protocol] if protocol else [])]
+    at = start
+    places: dict[str, int] = {}
+    for header in order:
+        places[header] = at
+        at += HEADER_TYPES[header].SIZE if header != "icmp" else 8
+    body = at
+    packet.rest = Rest(f"{prefix}payload", body)
+    size = Var(f"{prefix}payload length", 16, 0, payload)
+    for header in order:
+        for item in HEADER_TYPES[header].FIELDS.values():
+            text = f"{header}.{item.name}"
+            if text in _PARTS or text in ("ip.checksum", "tcp.checksum", "udp.checksum", "icmp.checksum", "ip.length", "udp.length"):
+                continue
+            value = given.get(text)
+            _put(packet, places[header], item, Var(prefix + text, item.type.bits) if value is None else value)
+    length = add(extend(size, 16, ranges), body - start - 14, 16)
+    packet.meta["length"] = add(extend(size, 32, ranges), body - start, 32)
+    _put(packet, places["ip"], headers.IP.FIELDS["length"], given.get("ip.length", length))
+    if protocol == "udp":
+        _put(packet, places["udp"], headers.UDP.FIELDS["length"], given.get("udp.length", add(extend(size, 16, ranges), 8, 16)))
+    _checksums(packet, protocol, places, given, size)
+    return packet
+
+
+#: fields that are parts or wholes of others
+_PARTS = {
+    "ip.tos", "ip.fragment", "ip.version_length", "tcp.ports", "tcp.offset_flags", "tcp.fin", "udp.ports", "icmp.gateway", "icmp.pointer", "icmp.mtu",
+}
+
+
+def _put(packet: SymbolicPacket, base: int, item: headers.Field, value: Value) -> None:
+    from penstock.verify.terms import join
+
+    first, last = item.bit // 8, (item.bit + item.type.bits - 1) // 8
+    width = last - first + 1
+    low = width * 8 - (item.bit - first * 8) - item.type.bits
+    if low == 0 and item.type.bits == width * 8:
+        packet.store(base + first, width, value)
+        return
+    bytes_there = [packet.cells.get(base + first + i, 0) for i in range(width)]
+    old = join([(b, 8) for b in bytes_there])
+    top = width * 8 - low - item.type.bits
+    packet.store(base + first, width, join([p for p in (
+        (piece(old, low + item.type.bits, top) if top else 0, top), (value, item.type.bits), (piece(old, 0, low) if low else 0, low)) if p[1]]))
+
+
+def _checksums(packet: SymbolicPacket, protocol: str, places: Mapping[str, int], given: Mapping[str, Value], size: Var) -> None:
+    ranges = Path().range
+    assert packet.rest is not None
+    if protocol:
+        at = places[protocol]
+        where = {"tcp": at + 16, "udp": at + 6, "icmp": at + 2}[protocol]
+        packet.store(where, 2, 0)
+        n = _TRANSPORT_BYTES[protocol]
+        start: Value = 0
+        if protocol != "icmp":
+            length = add(extend(size, 32, ranges), n, 32)
+            for word in (packet.load(places["ip"] + 12 + k, 2) for k in (0, 2, 4, 6)):
+                start = add(start, extend(word, 32, ranges), 32)
+            start = add(start, add(extend(packet.load(places["ip"] + 9, 1), 32, ranges), length, 32), 32)
+        total = packet.checksum(at, add(extend(size, 32, ranges), n, 32), start, ranges)
+        assert total is not None
+        packet.store(where, 2, given.get(f"{protocol}.checksum", invert(total, 16)))
+    where = places["ip"] + 10
+    packet.store(where, 2, 0)
+    total = packet.checksum(places["ip"], 20, 0, ranges)
+    assert total is not None
+    packet.store(where, 2, given.get("ip.checksum", invert(total, 16)))

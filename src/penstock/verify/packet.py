@@ -1,0 +1,210 @@
+"""A symbolic packet: its bytes as terms, its metadata, and what nobody has looked at yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from penstock.packet import headers
+from penstock.packet.headers import Header
+from penstock.packet.layout import BUFFER_OFFSET, DEFAULT_HEADROOM
+from penstock.verify.terms import Ranges, Term, Value, Var, add, extend, fold_sum, join, multiply, piece, subtract
+
+__all__ = ["HEADER_TYPES", "Rest", "SymbolicPacket", "chain_of", "fields_of"]
+
+HEADER_TYPES: dict[str, type[Header]] = {
+    "ether": headers.Ether, "arp": headers.ARP, "ip": headers.IP, "ip6": headers.IP6, "tcp": headers.TCP, "udp": headers.UDP,
+    "icmp": headers.ICMP,
+}
+_DATA = BUFFER_OFFSET + DEFAULT_HEADROOM
+_META = ("data", "length", "mac", "network", "transport", "packet_type", "timestamp", "device", "extra_length")
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Bytes from ``start`` on that are those of an original packet, ``shift`` bytes further on. ``name`` says whose."""
+
+    name: str
+    start: int
+    shift: int = 0
+
+    def byte(self, at: int) -> Term:
+        return Var(f"{self.name}[{at - self.start - self.shift}]", 8)
+
+    def sum(self, length: Value) -> Term:
+        """The ones'-complement sum of the rest, as a variable for its length."""
+        return Var(f"sum({self.name}, {length})", 16)
+
+
+@dataclass(slots=True)
+class SymbolicPacket:
+    """``cells`` are the bytes that are known as terms, by offset in the packet's slot; ``meta`` the metadata."""
+
+    cells: dict[int, Value] = field(default_factory=dict)
+    meta: dict[str, Value] = field(default_factory=dict)
+    rest: Rest | None = None
+    #: the annotations, as bytes
+    annotations: dict[int, Value] = field(default_factory=dict)
+
+    @classmethod
+    def empty(cls, *, data: int = _DATA, length: Value = 0) -> SymbolicPacket:
+        return cls({}, {**dict.fromkeys(_META, 0), "data": data, "length": length})
+
+    def copy(self) -> SymbolicPacket:
+        return SymbolicPacket(self.cells.copy(), self.meta.copy(), self.rest, self.annotations.copy())
+
+    # Bytes
+
+    def load(self, offset: int, width: int) -> Value:
+        """``width`` bytes of the slot, the first the most significant."""
+        cells = self.cells
+        if width == 1:
+            found = cells.get(offset)
+            return self._missing(offset) if found is None else found
+        parts: list[tuple[Value, int]] = []
+        for at in range(offset, offset + width):
+            found = cells.get(at)
+            parts.append((self._missing(at) if found is None else found, 8))
+        return join(parts)
+
+    def _missing(self, at: int) -> Value:
+        if self.rest is not None and at >= self.rest.start + self.rest.shift:
+            value: Value = self.rest.byte(at)
+        else:
+            # Buffer that nobody wrote: what was there before.
+            value = Var(f"old buffer[{at - _DATA}]", 8)
+        self.cells[at] = value
+        return value
+
+    def store(self, offset: int, width: int, value: Value) -> None:
+        cells = self.cells
+        if isinstance(value, int):
+            for i, byte in enumerate(value.to_bytes(width, "big")):
+                cells[offset + i] = byte
+            return
+        at = 8 * width
+        for i in range(width):
+            at -= 8
+            cells[offset + i] = piece(value, at, 8)
+
+    def load_annotation(self, offset: int, width: int, *, big: bool) -> Value:
+        order = range(offset, offset + width) if big else range(offset + width - 1, offset - 1, -1)
+        return join([(self.annotations.get(at, 0), 8) for at in order])
+
+    def store_annotation(self, offset: int, width: int, value: Value, *, big: bool) -> None:
+        for i in range(width):
+            self.annotations[offset + (width - 1 - i if big else i)] = piece(value, 8 * i, 8)
+
+    # Headers
+
+    def field(self, header: str, name: str) -> Value:
+        """A field by its header's name (``ip``) and its own (``src``). LookupError where the header is not there."""
+        base = self.header_base(header)
+        item = HEADER_TYPES[header].FIELDS[name]
+        first, last = item.bit // 8, (item.bit + item.type.bits - 1) // 8
+        whole = self.load(base + first, last - first + 1)
+        low = (last + 1) * 8 - item.bit - item.type.bits
+        return piece(whole, low, item.type.bits)
+
+    def set_field(self, header: str, name: str, value: Value) -> None:
+        base = self.header_base(header)
+        item = HEADER_TYPES[header].FIELDS[name]
+        first, last = item.bit // 8, (item.bit + item.type.bits - 1) // 8
+        width = last - first + 1
+        low = width * 8 - (item.bit - first * 8) - item.type.bits
+        old = self.load(base + first, width)
+        top = width * 8 - low - item.type.bits
+        self.store(base + first, width, join([p for p in (
+            (piece(old, low + item.type.bits, top) if top else 0, top), (value, item.type.bits), (piece(old, 0, low) if low else 0, low)) if p[1]]))
+
+    def header_base(self, header: str) -> int:
+        """Where a header starts in the slot, found as a receiver would: from the front of the frame."""
+        start = self.meta["data"]
+        if not isinstance(start, int):
+            raise LookupError("the packet starts at a place that is not known")
+        network = start
+        if self.is_frame:
+            if header == "ether":
+                return start
+            network = start + 14
+        elif header == "ether":
+            raise LookupError("no Ethernet header")
+        if header in ("ip", "arp", "ip6"):
+            return network
+        size = self.load(network, 1)
+        words = piece(size, 0, 4)
+        if not isinstance(words, int):
+            raise LookupError("the IP header's length is not known")
+        return network + 4 * words
+
+    @property
+    def is_frame(self) -> bool:
+        """Whether it starts with an Ethernet header: an IP header starts with the version."""
+        start = self.meta["data"]
+        assert isinstance(start, int)
+        first = self.cells.get(start)
+        return not (isinstance(first, int) and first >> 4 in (4, 6) and self.cells.get(start + 12) != 0x08)
+
+    # Sums
+
+    def checksum(self, at: int, length: Value, start: Value, ranges: Ranges) -> Value | None:
+        """The folded sum of ``length`` bytes; None where that cannot be told."""
+        if isinstance(length, int):
+            return self._sum(at, length, start, ranges)
+        if self.rest is None:
+            return None
+        known = self.rest.start + self.rest.shift - at
+        end: Value = add(self.meta["data"], self.meta["length"], 32)
+        rest = subtract(end, self.rest.start + self.rest.shift, 32)
+        if known < 0 or known % 2 or subtract(subtract(end, at, 32), length, 32) != 0:
+            return None
+        if any(cell is not self.rest.byte(k) for k, cell in self.cells.items() if k >= self.rest.start + self.rest.shift):
+            return None
+        total = self._sum(at, known, start, ranges)
+        return fold_sum(add(extend(total, 64, ranges), extend(self.rest.sum(rest), 64, ranges), 64), ranges)
+
+    def _sum(self, at: int, length: int, start: Value, ranges: Ranges) -> Value:
+        total = extend(start, 64, ranges)
+        for k in range(0, length, 2):
+            word = self.load(at + k, 2) if k + 1 < length else multiply(extend(self.load(at + k, 1), 16, ranges), 256, 16)
+            total = add(total, extend(word, 64, ranges), 64)
+        return fold_sum(total, ranges)
+
+    def signature(self) -> tuple[object, ...]:
+        """The same for packets that cannot be told apart."""
+        return (tuple(sorted(self.cells.items())), tuple(self.meta.items()), self.rest, tuple(sorted(self.annotations.items())))
+
+
+def fields_of(packet: SymbolicPacket, headers_there: Mapping[str, type[Header]] | None = None) -> dict[str, Value]:
+    """The fields of the headers that the packet has, by ``header.field``."""
+    found: dict[str, Value] = {}
+    for header in chain_of(packet):
+        for name, item in HEADER_TYPES[header].FIELDS.items():
+            if item.type.bits > 1 and name not in ("version_length", "tos", "ports", "offset_flags", "gateway", "pointer", "mtu", "fragment"):
+                found[f"{header}.{name}"] = packet.field(header, name)
+    return found
+
+
+def chain_of(packet: SymbolicPacket) -> list[str]:
+    """The headers from the front, as far as they are known."""
+    found: list[str] = []
+    if packet.is_frame:
+        found.append("ether")
+        kind = packet.field("ether", "type")
+        if kind == 0x0806:
+            return [*found, "arp"]
+        if kind != 0x0800:
+            return found
+    found.append("ip")
+    try:
+        protocol = packet.field("ip", "protocol")
+        inner = {6: "tcp", 17: "udp", 1: "icmp"}.get(protocol) if isinstance(protocol, int) else None
+        if inner:
+            packet.header_base(inner)
+            found.append(inner)
+    except LookupError:
+        pass
+    return found
+
+
+

@@ -1,0 +1,192 @@
+"""What containers, clocks and sources of chance mean in the per-flow model.
+
+A table holds what the flow that is looked at put into it, and what was in it when the configuration was installed. Tables,
+queues and the packet pool have room: what happens for want of room depends on other flows.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from penstock.datapath.clock import Clock, Random
+from penstock.datapath.containers import NONE, Table
+from penstock.datapath.host import HostRing
+from penstock.datapath.lpm import LPM
+from penstock.datapath.pool import PacketPool
+from penstock.datapath.sched import Driver
+from penstock.verify import terms
+from penstock.verify.intervals import Intervals
+from penstock.verify.packet import SymbolicPacket
+from penstock.verify.state import Entry
+from penstock.verify.terms import Term, Value
+
+if TYPE_CHECKING:
+    from penstock.verify.executor import Executor
+
+__all__ = ["call_primitive"]
+
+
+def call_primitive(executor: Executor, owner: Any, name: str, args: list[Any]) -> Any:
+    """The meaning of a call, or NotImplemented where its code says it."""
+    if isinstance(owner, Table):
+        return {"find": _find, "insert": _insert, "remove": _remove, "used": _used, "after": _after, "clear": _clear}[name](executor, owner, args)
+    if isinstance(owner, LPM):
+        return _longest_prefix(executor, owner, args[0])
+    if isinstance(owner, Random):
+        return executor.unknown("random", 32, "random")
+    if isinstance(owner, Clock):
+        return executor.unknown("time", 64, "time")
+    if isinstance(owner, (Driver, HostRing)):
+        return 0
+    if isinstance(owner, PacketPool) and name == "take_slot":
+        return SymbolicPacket.empty()
+    if owner is None and name == "fold":
+        ranges = executor.path.range
+        return terms.extend(terms.fold_sum(args[0], ranges), 32, ranges)
+    return NotImplemented
+
+
+# Tables
+
+def _entries(executor: Executor, table: Table) -> tuple[Entry, ...]:
+    return executor.state.entries.get((executor.box, table.slots.offset), ())
+
+
+def _find(executor: Executor, table: Table, key: list[Value]) -> int:
+    parts = tuple(_fit(value, kind.bits) for value, kind in zip(key, table.key_kinds))
+    mine = [(_same(executor, table, parts, entry.key), entry) for entry in _entries(executor, table)]
+    for condition, entry in mine:
+        # Keys differ from one another: where it is surely this one, it is no other one.
+        if executor.path.decide(condition):
+            return entry.index
+    for condition, entry in mine:
+        if executor.decide_whole(condition):
+            return entry.index
+    return _installed(executor, table, parts) if table.entries else NONE
+
+
+def _same(executor: Executor, table: Table, a: tuple[Value, ...], b: tuple[Value, ...]) -> Value:
+    """The condition that two keys are equal."""
+    result: Value = 1
+    for x, y, kind in zip(a, b, table.key_kinds):
+        result = terms.truth("and", result, _pieces_equal(executor.path.simpler(x), executor.path.simpler(y), kind.bits))
+    return executor.path.simpler(result)
+
+
+def _pieces_equal(a: Value, b: Value, bits: int) -> Value:
+    if not isinstance(a, terms.Join) and not isinstance(b, terms.Join):
+        return terms.compare("eq", a, b, bits)
+    result: Value = 1
+    at = bits
+    for _, n in (a if isinstance(a, terms.Join) else b).key:  # type: ignore[union-attr]
+        at -= n
+        result = terms.truth("and", result, terms.compare("eq", terms.piece(a, at, n), terms.piece(b, at, n), n))
+    return result
+
+
+def _fit(value: Value, bits: int) -> Value:
+    return value if isinstance(value, Term) and value.bits <= bits else terms.piece(value, 0, bits)
+
+
+def _installed(executor: Executor, table: Table, key: tuple[Value, ...]) -> int:
+    """An entry that was there from the start. With one part, keys whose values are alike stay together."""
+    if all(isinstance(part, int) for part in key):
+        found = table.index_of(key)  # type: ignore[arg-type]
+        return NONE if found is None else found
+    if len(key) > 1:
+        for i in table.indices():
+            entry = table.look(i)
+            if entry and all(executor.decide(terms.compare("eq", a, b, kind.bits)) for a, b, kind in zip(key, entry[0], table.key_kinds)):
+                return i
+        return NONE
+    groups = _groups(table)
+    domain = executor.path.of(key[0])
+    fitting = [(i, numbers) for i, numbers in groups if numbers & domain]
+    present = Intervals.of(part for _, numbers in groups for part in numbers.parts)
+    absent = domain.without(present)
+    options = [*fitting, *([(NONE, absent)] if absent else [])]
+    index, numbers = options[executor.choose(len(options))]
+    executor.within(key[0], numbers, "")
+    return index
+
+
+_grouped: WeakKeyDictionary[Table, list[tuple[int, Intervals]]] = WeakKeyDictionary()
+
+
+def _groups(table: Table) -> list[tuple[int, Intervals]]:
+    """(one of the entries with the same value, all of their keys)."""
+    if table not in _grouped:
+        found: dict[tuple[tuple[str, int], ...], tuple[int, list[tuple[int, int]]]] = {}
+        for i in table.indices():
+            entry = table.look(i)
+            if entry is not None:
+                value = tuple((name, int(getattr(entry[1], name))) for name in table.value_kind.FIELDS)
+                found.setdefault(value, (i, []))[1].append((entry[0][0], entry[0][0]))
+        _grouped[table] = [(i, Intervals.of(keys)) for i, keys in found.values()]
+    return _grouped[table]
+
+
+def _insert(executor: Executor, table: Table, key: list[Value]) -> int:
+    mine = _entries(executor, table)
+    index = max([table.top - 1, *(e.index for e in mine)]) + 1
+    if index >= table.capacity:
+        return NONE
+    parts = tuple(_fit(value, kind.bits) for value, kind in zip(key, table.key_kinds))
+    for entry in mine:
+        # The answer stands among the facts from here on, so that it is not asked again at every look.
+        executor.decide_whole(_same(executor, table, parts, entry.key))
+    executor.state.entries[executor.box, table.slots.offset] = (*mine, Entry(parts, index))
+    return index
+
+
+def _remove(executor: Executor, table: Table, args: list[Value]) -> int:
+    index = executor.known(args[0], "the entry to remove")
+    left = tuple(e for e in _entries(executor, table) if e.index != index)
+    executor.state.entries[executor.box, table.slots.offset] = left
+    return 0
+
+
+def _clear(executor: Executor, table: Table, args: list[Value]) -> int:
+    executor.state.entries[executor.box, table.slots.offset] = ()
+    return 0
+
+
+def _used(executor: Executor, table: Table, args: list[Value]) -> int:
+    index = executor.known(args[0], "an entry to look at")
+    return int(index < table.top or any(e.index == index for e in _entries(executor, table)))
+
+
+def _after(executor: Executor, table: Table, args: list[Value]) -> int:
+    index = executor.known(args[0], "an entry to look at")
+    return (index + 1) % max(table.top + len(_entries(executor, table)), 1)
+
+
+# Routes
+
+_labels: WeakKeyDictionary[LPM, tuple[list[int], list[int], dict[int, Intervals]]] = WeakKeyDictionary()
+
+
+def labels(lpm: LPM) -> tuple[list[int], list[int], dict[int, Intervals]]:
+    """Elementary intervals: where each starts, what is found there, and for each result all of its addresses."""
+    if lpm not in _labels:
+        starts, results = lpm.elementary()
+        groups: dict[int, list[tuple[int, int]]] = {}
+        for i, (start, result) in enumerate(zip(starts, results)):
+            end = starts[i + 1] - 1 if i + 1 < len(starts) else 0xFFFF_FFFF
+            groups.setdefault(result, []).append((start, end))
+        _labels[lpm] = (starts, results, {result: Intervals.of(parts) for result, parts in groups.items()})
+    return _labels[lpm]
+
+
+def _longest_prefix(executor: Executor, lpm: LPM, address: Value) -> int:
+    starts, results, groups = labels(lpm)
+    if isinstance(address, int):
+        at = bisect_left(starts, address + 1) - 1
+        return results[at]
+    domain = executor.path.of(address)
+    fitting = [result for result, numbers in groups.items() if numbers & domain]
+    result = fitting[executor.choose(len(fitting))]
+    executor.within(address, groups[result], "")
+    return result

@@ -1,0 +1,103 @@
+"""The packet code of one configuration, prepared for symbolic execution."""
+
+from __future__ import annotations
+
+import ast
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+from penstock.datapath import ir
+from penstock.datapath.checksum import fold
+from penstock.datapath.containers import PacketRing, Table
+from penstock.datapath.frontend import Translator
+from penstock.datapath.lpm import LPM
+from penstock.datapath.memory import Array, Stateful
+from penstock.datapath.program import Program
+from penstock.datapath.sched import Notifier
+from penstock.datapath.source import DatapathFunction
+
+__all__ = ["SymbolicProgram"]
+
+_WHOLE: frozenset[Any] = frozenset({LPM.find, fold, Table.used, Table.after})
+#: what the flow that is looked at changes by itself, from how it was installed
+_FOLLOWED = (PacketRing, Table)
+
+
+@functools.cache
+def _assigned(cls: type) -> frozenset[str]:
+    """The attributes that packet code of a class assigns to, or copies into."""
+    found: set[str] = set()
+    for base in cls.__mro__:
+        for item in vars(base).values():
+            if isinstance(item, DatapathFunction):
+                found |= _targets(item)
+    return frozenset(found)
+
+
+@functools.cache
+def _targets(function: DatapathFunction[Any, Any]) -> frozenset[str]:
+    found: set[str] = set()
+    for node in ast.walk(function.tree):
+        if isinstance(node, (ast.Assign, ast.AugAssign, ast.AnnAssign)):
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                found.update(_chain(target))
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "store_to" and node.args:
+            found.update(_chain(node.args[0]))
+    return frozenset(found)
+
+
+def _chain(node: ast.expr) -> Iterator[str]:
+    """The attributes along a target such as ``self.table[i].value``."""
+    for part in ast.walk(node):
+        if isinstance(part, ast.Attribute):
+            yield part.attr
+
+
+class SymbolicProgram(Program):
+    """Entry points as for the other executors; containers are calls, and it is known what packet code changes."""
+
+    def __init__(self, router: Any):
+        super().__init__(router.pool, router.driver, router.clock, router.elements)
+        self.router = router
+        self.memory = router.memory
+        #: id of a state object -> (the object that holds it, its attribute)
+        self.holders: dict[int, tuple[Any, str]] = {}
+        for _, root in router.roots:
+            self._hold(root)
+
+    def _hold(self, owner: Stateful) -> None:
+        for name, item in owner.state_objects():
+            self.holders[id(item)] = (owner, name)
+            if isinstance(item, Stateful):
+                self._hold(item)
+
+    def keeps_whole(self, function: DatapathFunction[Any, Any]) -> bool:
+        return function in _WHOLE
+
+    def changes(self, owner: Any, name: str) -> bool:
+        """Whether packet code may have changed this state before the packet comes. ``name`` is that of a place."""
+        if isinstance(owner, Array):
+            holder, attribute = self.holders.get(id(owner), (None, ""))
+            if holder is None or isinstance(holder, _FOLLOWED):
+                return False
+            return attribute.partition("[")[0] in self._assigned_by(holder)
+        if isinstance(owner, (*_FOLLOWED, Notifier)):
+            return False
+        return name.partition(".")[0] in self._assigned_by(owner)
+
+    def _assigned_by(self, owner: Any) -> frozenset[str]:
+        """By the object's own code and by that of whoever holds it."""
+        found = _assigned(type(owner))
+        holder = self.holders.get(id(owner))
+        return found | self._assigned_by(holder[0]) if holder else found
+
+    def deliver(self, index: int) -> ir.Function:
+        """What an element does with a packet that came in through its interface."""
+        name = f"e{index}_deliver"
+        if name not in self.entries:
+            element = self.elements[index]
+            function: Any = type(element).deliver
+            worker = Translator(self, name, function, element, element)
+            self.entries[name] = worker.translate(function, element, [ir.PACKET], returns=None)
+        return self.entries[name]

@@ -1,0 +1,701 @@
+"""Values of a symbolic packet: numbers, and terms over variables.
+
+A value is a Python int where it is known, else a Term of a fixed width. Terms are kept in a normal form that settles most
+questions by itself: sums are linear combinations modulo 2^bits, so that what was added can be taken away; bit fields are
+slices and joins, so that what was cut apart and put together again is the same term; ones'-complement sums (RFC 1071) are
+linear modulo 65,535, so that a checksum that was adjusted is known to be right. Equal terms are the same object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+from weakref import WeakValueDictionary
+
+__all__ = [
+    "Linear", "Join", "Ones", "Op", "Ranges", "Slice", "Term", "Value", "Var", "add", "bit_and", "bit_or", "bit_xor", "compare",
+    "divide", "evaluate", "extend", "fold_sum", "invert", "join", "member", "multiply", "negate", "piece", "remainder", "shift_left",
+    "linear_range", "shift_right", "substitute", "subtract", "truth", "truth_not", "variables",
+]
+
+_known: WeakValueDictionary[tuple[Any, ...], Term] = WeakValueDictionary()
+_ONES = 0xFFFF
+
+
+class Term:
+    """A value that is not known. ``key`` tells what it is; two terms with the same key are one object."""
+
+    __slots__ = ("__weakref__", "bits", "key", "span")
+    bits: int
+    key: tuple[Any, ...]
+    #: the least and the greatest number that it can be anywhere
+    span: tuple[int, int]
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+Value = int | Term
+#: the least and the greatest number that a term can be here
+Ranges = Callable[[Term], tuple[int, int]]
+
+
+def _made(cls: Any, bits: int, key: tuple[Any, ...]) -> Any:
+    whole = (cls, bits, key)
+    found = _known.get(whole)
+    if found is None:
+        found = cls.__new__(cls)
+        found.bits, found.key = bits, key
+        found.span = _span(found)
+        _known[whole] = found
+    return found
+
+
+def _span(term: Term) -> tuple[int, int]:
+    if isinstance(term, Linear):
+        found = linear_range(term, _spans)
+        if found is not None:
+            return found
+    elif isinstance(term, Join):
+        low = high = 0
+        for part, n in term.key:
+            a, b = (part, part) if isinstance(part, int) else part.span
+            low, high = low << n | a, high << n | b
+        return low, high
+    elif isinstance(term, Slice):
+        base, first = term.key
+        low, high = base.span
+        if high >> first < 1 << term.bits:
+            return low >> first, high >> first
+    elif isinstance(term, Op) and term.key[0] == "mod" and isinstance(term.key[2], int):
+        return 0, term.key[2] - 1
+    return 0, (1 << term.bits) - 1
+
+
+def _spans(term: Term) -> tuple[int, int]:
+    return term.span
+
+
+class Var(Term):
+    """A variable with a name for people; ``low`` and ``high`` hold always. ``kind``: packet, state, random, time."""
+
+    __slots__ = ()
+
+    def __new__(cls, name: str, bits: int, low: int = 0, high: int | None = None, kind: str = "packet") -> Var:
+        top = (1 << bits) - 1 if high is None else high
+        key = (name, low, top, kind)
+        whole = (cls, bits, key)
+        found = _known.get(whole)
+        if found is None:
+            found = object.__new__(cls)
+            found.bits, found.key, found.span = bits, key, (low, top)
+            _known[whole] = found
+        return found  # type: ignore[return-value]
+
+    @property
+    def name(self) -> str:
+        return str(self.key[0])
+
+    @property
+    def low(self) -> int:
+        return int(self.key[1])
+
+    @property
+    def high(self) -> int:
+        return int(self.key[2])
+
+    @property
+    def kind(self) -> str:
+        return str(self.key[3])
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Linear(Term):
+    """``const`` plus terms times numbers, modulo 2^bits. key: (((term, factor), ...), const); factors are signed."""
+
+    __slots__ = ()
+
+    @property
+    def items(self) -> tuple[tuple[Term, int], ...]:
+        return self.key[0]  # type: ignore[no-any-return]
+
+    @property
+    def const(self) -> int:
+        return int(self.key[1])
+
+    def __str__(self) -> str:
+        text = ""
+        for term, factor in self.items:
+            sign = "-" if factor < 0 else "+"
+            amount = "" if abs(factor) == 1 else f"{abs(factor)}*"
+            text += f" {sign} {amount}{term}"
+        text = text.strip().removeprefix("+ ")
+        const = _signed(self.const, self.bits)
+        return text if not const else f"{text} {'-' if const < 0 else '+'} {abs(const)}"
+
+
+class Join(Term):
+    """Values side by side, the most significant first. key: ((value, bits), ...)."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        parts = self.key
+        if len(parts) == 2 and parts[0][0] == 0:
+            return str(parts[1][0])
+        return "[" + " ".join(f"{p:#x}:{n}" if isinstance(p, int) else str(p) for p, n in parts) + "]"
+
+
+class Slice(Term):
+    """``bits`` bits of a term, from bit ``low`` on. key: (term, low)."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        term, low = self.key
+        return f"{term}[{low + self.bits - 1}:{low}]"
+
+
+class Ones(Term):
+    """A ones'-complement sum of 16 bits. key: (((term, factor), ...), const), modulo 65,535, in the order of names."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "sum(" + " + ".join(str(t) if f == 1 else f"{f}*{t}" for t, f in self.key[0]) + f" + {self.key[1]})"
+
+
+class Op(Term):
+    """Anything else: key[0] says what, the others are its operands. Comparisons and truth values have one bit."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        name, *args = self.key
+        signs = {"eq": "==", "lt": "<", "le": "<=", "and": "and", "or": "or", "mod": "%", "div": "/", "mul": "*"}
+        if name == "not":
+            return f"not ({args[0]})"
+        if name in signs:
+            return f"{args[0]} {signs[name]} {args[1]}"
+        return f"{name}({', '.join(map(str, args))})"
+
+
+def _signed(value: int, bits: int) -> int:
+    return value - (1 << bits) if value >> (bits - 1) and bits > 1 else value
+
+
+def _linear(items: dict[Term, int], const: int, bits: int) -> Value:
+    mask = (1 << bits) - 1
+    const &= mask
+    left = [(t, _signed(f & mask, bits)) for t, f in items.items() if f & mask]
+    if not left:
+        return const
+    if const == 0 and len(left) == 1 and left[0][1] == 1:
+        return left[0][0]
+    left.sort(key=_order)
+    return _made(Linear, bits, (tuple(left), const))  # type: ignore[no-any-return]
+
+
+def _order(item: tuple[Term, int]) -> tuple[str, int]:
+    return str(item[0]), item[1]
+
+
+def _parts(value: Value, items: dict[Term, int], factor: int) -> int:
+    """Add ``factor`` times a value to a linear combination; gives what that adds to its constant."""
+    if isinstance(value, int):
+        return value * factor
+    if isinstance(value, Linear):
+        for term, f in value.items:
+            items[term] = items.get(term, 0) + f * factor
+        return value.const * factor
+    items[value] = items.get(value, 0) + factor
+    return 0
+
+
+# Arithmetic
+
+def add(a: Value, b: Value, bits: int) -> Value:
+    if isinstance(a, int) and isinstance(b, int):
+        return (a + b) & ((1 << bits) - 1)
+    if b == 0:
+        return a
+    if a == 0:
+        return b
+    items: dict[Term, int] = {}
+    return _linear(items, _parts(a, items, 1) + _parts(b, items, 1), bits)
+
+
+def subtract(a: Value, b: Value, bits: int) -> Value:
+    if isinstance(a, int) and isinstance(b, int):
+        return (a - b) & ((1 << bits) - 1)
+    if b == 0:
+        return a
+    items: dict[Term, int] = {}
+    return _linear(items, _parts(a, items, 1) + _parts(b, items, -1), bits)
+
+
+def negate(a: Value, bits: int) -> Value:
+    return subtract(0, a, bits)
+
+
+def multiply(a: Value, b: Value, bits: int) -> Value:
+    if isinstance(a, int) and isinstance(b, int):
+        return (a * b) & ((1 << bits) - 1)
+    if isinstance(a, int):
+        a, b = b, a
+    if isinstance(b, int):
+        items: dict[Term, int] = {}
+        return _linear(items, _parts(a, items, b), bits)
+    return _made(Op, bits, ("mul", a, b))  # type: ignore[no-any-return]
+
+
+def divide(a: Value, b: Value, bits: int) -> Value:
+    if isinstance(a, int) and isinstance(b, int):
+        return a // b
+    if isinstance(b, int) and b & (b - 1) == 0:
+        return shift_right(a, b.bit_length() - 1, bits)
+    return _made(Op, bits, ("div", a, b))  # type: ignore[no-any-return]
+
+
+def remainder(a: Value, b: Value, bits: int, ranges: Ranges | None = None) -> Value:
+    if isinstance(a, int) and isinstance(b, int):
+        return a % b
+    if isinstance(b, int) and b & (b - 1) == 0:
+        return bit_and(a, b - 1, bits)
+    if isinstance(b, int) and ranges is not None and isinstance(a, Term) and ranges(a)[1] < b:
+        return a
+    return _made(Op, bits, ("mod", a, b))  # type: ignore[no-any-return]
+
+
+# Bits
+
+def piece(value: Value, low: int, bits: int) -> Value:
+    """``bits`` bits from bit ``low`` on."""
+    if isinstance(value, int):
+        return value >> low & ((1 << bits) - 1)
+    if low == 0 and bits == value.bits:
+        return value
+    if value.span[1] < 1 << low:
+        return 0
+    if isinstance(value, Join):
+        return join(_cut(value.key, low, bits))
+    if isinstance(value, Slice):
+        return _made(Slice, bits, (value.key[0], value.key[1] + low))  # type: ignore[no-any-return]
+    if isinstance(value, Linear) and low == 0:
+        items: dict[Term, int] = {}
+        const = value.const
+        for term, factor in value.items:
+            const += _parts(piece(term, 0, bits), items, factor)
+        return _linear(items, const, bits)
+    return _made(Slice, bits, (value, low))  # type: ignore[no-any-return]
+
+
+def _cut(parts: tuple[tuple[Value, int], ...], low: int, bits: int) -> list[tuple[Value, int]]:
+    found: list[tuple[Value, int]] = []
+    end = low + bits
+    at = sum(n for _, n in parts)
+    for value, n in parts:
+        at -= n
+        first, last = max(at, low), min(at + n, end)
+        if first < last:
+            found.append((piece(value, first - at, last - first), last - first))
+    return found
+
+
+def join(parts: Iterable[tuple[Value, int]]) -> Value:
+    """Values side by side, the most significant first."""
+    done: list[tuple[Value, int]] = []
+    work = list(parts)
+    work.reverse()
+    while work:
+        value, n = work.pop()
+        if isinstance(value, Join):
+            work += reversed(value.key)
+            continue
+        if done:
+            before, m = done[-1]
+            if isinstance(value, int):
+                if isinstance(before, int):
+                    done[-1] = (before << n | value, m + n)
+                    continue
+            elif isinstance(before, Slice):
+                base, low = before.key
+                if value is base:
+                    pass
+                elif isinstance(value, Slice) and value.key[0] is base and value.key[1] + n == low:
+                    whole = piece(base, value.key[1], m + n)
+                    done[-1] = (whole, m + n)
+                    continue
+                elif isinstance(base, Linear) and piece(base, 0, low) is value and n == low:
+                    # The lower bits of a sum are a sum themselves.
+                    done[-1] = (piece(base, 0, m + n), m + n)
+                    continue
+        done.append((value, n))
+    if len(done) == 1:
+        return done[0][0]
+    return _made(Join, sum(n for _, n in done), tuple(done))  # type: ignore[no-any-return]
+
+
+def extend(value: Value, bits: int, ranges: Ranges) -> Value:
+    """Zero bits in front. A sum that does not wrap stays a sum."""
+    if isinstance(value, int):
+        return value
+    if isinstance(value, Linear):
+        span = linear_range(value, ranges)
+        if span is not None:
+            items: dict[Term, int] = {}
+            const = _integer_const(value, span[0], ranges)
+            for term, factor in value.items:
+                const += _parts(extend(term, bits, ranges), items, factor)
+            return _linear(items, const, bits)
+    return join([(0, bits - value.bits), (value, value.bits)])
+
+
+def _integer_const(value: Linear, low: int, ranges: Ranges) -> int:
+    """The constant for which a combination that does not wrap is right over the integers."""
+    const = low
+    for term, factor in value.items:
+        a, b = ranges(term)
+        const -= factor * (a if factor > 0 else b)
+    return const
+
+
+def linear_range(value: Linear, ranges: Ranges) -> tuple[int, int] | None:
+    """The least and greatest number of a sum; None where it may wrap around."""
+    low = high = 0
+    for term, factor in value.items:
+        a, b = ranges(term)
+        low += factor * (a if factor > 0 else b)
+        high += factor * (b if factor > 0 else a)
+    size = 1 << value.bits
+    for const in (value.const, value.const - size):
+        if low + const >= 0 and high + const < size:
+            return low + const, high + const
+    return None
+
+
+def _runs(mask: int, bits: int) -> list[tuple[int, int, int]]:
+    """Runs of equal bits, from the top: (bit, low, length)."""
+    found: list[tuple[int, int, int]] = []
+    at = bits
+    while at:
+        bit = mask >> (at - 1) & 1
+        low = at - 1
+        while low and mask >> (low - 1) & 1 == bit:
+            low -= 1
+        found.append((bit, low, at - low))
+        at = low
+    return found
+
+
+def bit_and(a: Value, b: Value, bits: int) -> Value:
+    if isinstance(a, int) and isinstance(b, int):
+        return a & b
+    if isinstance(a, int):
+        a, b = b, a
+    if isinstance(b, int):
+        return join([(piece(a, low, n) if bit else 0, n) for bit, low, n in _runs(b, bits)])
+    if a is b:
+        return a
+    return _bitwise("and", a, b, bits, lambda x, y: 0 if 0 in (x, y) else None)
+
+
+def bit_or(a: Value, b: Value, bits: int) -> Value:
+    if isinstance(a, int) and isinstance(b, int):
+        return a | b
+    if isinstance(a, int):
+        a, b = b, a
+    if isinstance(b, int):
+        return join([((1 << n) - 1 if bit else piece(a, low, n), n) for bit, low, n in _runs(b, bits)])
+    if a is b:
+        return a
+    return _bitwise("or", a, b, bits, lambda x, y: y if x == 0 else x if y == 0 else None)
+
+
+def bit_xor(a: Value, b: Value, bits: int) -> Value:
+    if isinstance(a, int) and isinstance(b, int):
+        return a ^ b
+    if isinstance(a, int):
+        a, b = b, a
+    if isinstance(b, int):
+        return join([(invert(piece(a, low, n), n) if bit else piece(a, low, n), n) for bit, low, n in _runs(b, bits)])
+    if a is b:
+        return 0
+    return _bitwise("xor", a, b, bits, lambda x, y: y if x == 0 else x if y == 0 else None)
+
+
+def invert(value: Value, bits: int) -> Value:
+    """All bits the other way round: 2^bits - 1 - value."""
+    if bits == 1 and isinstance(value, Op):
+        return truth_not(value)
+    return subtract((1 << bits) - 1, value, bits)
+
+
+def _bitwise(name: str, a: Value, b: Value, bits: int, rule: Callable[[Value, Value], Value | None]) -> Value:
+    """Piece by piece where one side is known to be zero; else as a whole."""
+    cuts = sorted({*_bounds(a, bits), *_bounds(b, bits)})
+    parts: list[tuple[Value, int]] = []
+    for low, high in reversed(list(zip(cuts, cuts[1:]))):
+        x, y = piece(a, low, high - low), piece(b, low, high - low)
+        made = rule(x, y)
+        if made is None:
+            if isinstance(x, int) and isinstance(y, int):
+                made = {"and": x & y, "or": x | y, "xor": x ^ y}[name]
+            else:
+                first, second = sorted((a, b), key=str)
+                return _made(Op, bits, (name, first, second))  # type: ignore[no-any-return]
+        parts.append((made, high - low))
+    return join(parts)
+
+
+def _bounds(value: Value, bits: int) -> list[int]:
+    found = [0, bits]
+    if isinstance(value, Join):
+        at = bits
+        for _, n in value.key:
+            at -= n
+            found.append(at)
+    return found
+
+
+def shift_left(a: Value, count: Value, bits: int) -> Value:
+    if not isinstance(count, int):
+        return _made(Op, bits, ("shl", a, count))  # type: ignore[no-any-return]
+    count %= bits
+    if count == 0:
+        return a
+    return a << count & ((1 << bits) - 1) if isinstance(a, int) else join([(piece(a, 0, bits - count), bits - count), (0, count)])
+
+
+def shift_right(a: Value, count: Value, bits: int) -> Value:
+    if not isinstance(count, int):
+        return _made(Op, bits, ("shr", a, count))  # type: ignore[no-any-return]
+    count %= bits
+    if count == 0:
+        return a
+    return a >> count if isinstance(a, int) else join([(0, count), (piece(a, count, bits - count), bits - count)])
+
+
+# Ones'-complement sums
+
+def fold_sum(value: Value, ranges: Ranges) -> Value:
+    """An integer folded into 16 bits (RFC 1071)."""
+    if isinstance(value, int):
+        while value >> 16:
+            value = (value & _ONES) + (value >> 16)
+        return value
+    items: dict[Term, int] = {}
+    const = _sum_parts(value, 1, items, ranges)
+    return _ones(items, const)
+
+
+def _ones(items: dict[Term, int], const: int) -> Value:
+    left = [(t, f % _ONES) for t, f in items.items() if f % _ONES]
+    if not left:
+        # The words were not all zero (an IP header never is), so that a multiple of 65,535 shows as 65,535.
+        return const % _ONES or _ONES
+    left.sort(key=_order)
+    return _made(Ones, 16, (tuple(left), const % _ONES))  # type: ignore[no-any-return]
+
+
+def _sum_parts(value: Value, factor: int, items: dict[Term, int], ranges: Ranges) -> int:
+    """Add ``factor`` times an integer to a combination modulo 65,535; gives what that adds to its constant."""
+    if isinstance(value, int):
+        return value * factor
+    if isinstance(value, Ones):
+        for term, f in value.key[0]:
+            items[term] = items.get(term, 0) + f * factor
+        return int(value.key[1]) * factor
+    if isinstance(value, Join):
+        const, at = 0, value.bits
+        for part, n in value.key:
+            at -= n
+            const += _sum_parts(part, factor * (1 << at) % _ONES, items, ranges)
+        return const
+    if isinstance(value, Linear):
+        span = linear_range(value, ranges)
+        if span is not None:
+            const = _integer_const(value, span[0], ranges)
+            return const * factor + sum(_sum_parts(t, f * factor, items, ranges) for t, f in value.items)
+    base, first = (value.key[0], value.key[1]) if isinstance(value, Slice) else (value, 0)
+    if base.bits > 8 and isinstance(base, Var):
+        # In bytes of the variable, so that halves of a word meet again however it was read.
+        const, at = 0, 0
+        while at < value.bits:
+            n = min(8 - (first + at) % 8, value.bits - at)
+            part = _made(Slice, n, (base, first + at)) if n < base.bits else base
+            items[part] = items.get(part, 0) + factor * (1 << at)
+            at += n
+        return const
+    items[value] = items.get(value, 0) + factor
+    return 0
+
+
+# Truth
+
+def truth_not(value: Value) -> Value:
+    if isinstance(value, int):
+        return 1 - value
+    if isinstance(value, Op) and value.key[0] == "not":
+        return value.key[1]  # type: ignore[no-any-return]
+    return _made(Op, 1, ("not", value))  # type: ignore[no-any-return]
+
+
+def truth(name: str, a: Value, b: Value) -> Value:
+    """``and`` or ``or`` of two truth values."""
+    for x, y in ((a, b), (b, a)):
+        if isinstance(x, int):
+            return (y if x else 0) if name == "and" else (1 if x else y)
+    return a if a is b else _made(Op, 1, (name, a, b))
+
+
+def member(value: Value, parts: tuple[tuple[int, int], ...]) -> Value:
+    """Whether a value is in one of the intervals (first, last)."""
+    if isinstance(value, int):
+        return int(any(low <= value <= high for low, high in parts))
+    return _made(Op, 1, ("in", value, parts))  # type: ignore[no-any-return]
+
+
+def compare(op: str, a: Value, b: Value, bits: int) -> Value:
+    """``op``: eq ne lt le gt ge, unsigned. Decided here where the operands are known or the same."""
+    if op == "ne":
+        return truth_not(compare("eq", a, b, bits))
+    if op in ("gt", "ge"):
+        return compare("lt" if op == "gt" else "le", b, a, bits)
+    if isinstance(a, int) and isinstance(b, int):
+        return int({"eq": a == b, "lt": a < b, "le": a <= b}[op])
+    if a is b:
+        return int(op != "lt")
+    if op == "eq":
+        if isinstance(a, int):
+            a, b = b, a
+        if isinstance(a, Term) and isinstance(b, Term):
+            difference = subtract(a, b, bits)
+            if isinstance(difference, int):
+                return int(difference == 0)
+            if str(b) < str(a):
+                a, b = b, a
+    return _made(Op, 1, (op, a, b))  # type: ignore[no-any-return]
+
+
+# Looking at terms
+
+def substitute(value: Value, known: Mapping[Term, Value], ranges: Ranges) -> Value:
+    """The value with terms replaced by what they are known to be equal to."""
+    if isinstance(value, int) or not known:
+        return value
+    found = known.get(value)
+    if found is not None:
+        return substitute(found, known, ranges)
+    if isinstance(value, Var):
+        return value
+
+    def inner(part: Value) -> Value:
+        return substitute(part, known, ranges)
+
+    if isinstance(value, Linear):
+        result: Value = value.const
+        changed = False
+        for term, factor in value.items:
+            new = inner(term)
+            changed = changed or new is not term
+            result = add(result, multiply(new, factor, value.bits), value.bits)
+        return result if changed else value
+    if isinstance(value, Join):
+        parts = [(inner(p), n) for p, n in value.key]
+        return value if all(a is b for (a, _), (b, _) in zip(parts, value.key)) else join(parts)
+    if isinstance(value, Slice):
+        base = inner(value.key[0])
+        return value if base is value.key[0] else piece(base, value.key[1], value.bits)
+    if isinstance(value, Ones):
+        items: dict[Term, int] = {}
+        const, changed = int(value.key[1]), False
+        for term, factor in value.key[0]:
+            new = inner(term)
+            changed = changed or new is not term
+            const += _sum_parts(new, factor, items, ranges)
+        return _ones(items, const) if changed else value
+    name, *rest = value.key
+    if name == "in":
+        new = inner(rest[0])
+        return value if new is rest[0] else member(new, rest[1])
+    args = [inner(a) for a in rest]
+    if all(a is b for a, b in zip(args, rest)):
+        return value
+    bits = value.bits
+    if name in ("eq", "lt", "le"):
+        return compare(name, args[0], args[1], next(a.bits for a in rest if isinstance(a, Term)))
+    if name == "not":
+        return truth_not(args[0])
+    if bits == 1 and name in ("and", "or"):
+        return truth(name, args[0], args[1])
+    operations = {"and": bit_and, "or": bit_or, "xor": bit_xor, "mul": multiply, "div": divide, "mod": remainder,
+                  "shl": shift_left, "shr": shift_right}
+    return operations[name](args[0], args[1], bits)  # type: ignore[operator, no-any-return]
+
+
+
+def variables(value: Value) -> set[Var]:
+    """Every variable in a value."""
+    found: set[Var] = set()
+    work: list[Any] = [value]
+    while work:
+        item = work.pop()
+        if isinstance(item, Var):
+            found.add(item)
+        elif isinstance(item, Term):
+            work.append(item.key)
+        elif isinstance(item, tuple):
+            work += item
+    return found
+
+
+def evaluate(value: Value, known: Mapping[Var, int]) -> int:
+    """The number that a value is where its variables are these. Raises KeyError for one that is not known."""
+    if isinstance(value, int):
+        return value
+    if isinstance(value, Var):
+        return known[value]
+    if isinstance(value, Linear):
+        return (sum(f * evaluate(t, known) for t, f in value.items) + value.const) & ((1 << value.bits) - 1)
+    if isinstance(value, Join):
+        result = 0
+        for part, n in value.key:
+            result = result << n | evaluate(part, known)
+        return result
+    if isinstance(value, Slice):
+        return evaluate(value.key[0], known) >> value.key[1] & ((1 << value.bits) - 1)
+    if isinstance(value, Ones):
+        return (sum(f * evaluate(t, known) for t, f in value.key[0]) + value.key[1]) % _ONES or _ONES
+    name, *rest = value.key
+    if name == "in":
+        number = evaluate(rest[0], known)
+        return int(any(low <= number <= high for low, high in rest[1]))
+    args = [evaluate(a, known) for a in rest]
+    mask = (1 << value.bits) - 1
+    match name:
+        case "eq" | "lt" | "le":
+            return int({"eq": args[0] == args[1], "lt": args[0] < args[1], "le": args[0] <= args[1]}[name])
+        case "not":
+            return 1 - args[0]
+        case "and":
+            return args[0] & args[1]
+        case "or":
+            return args[0] | args[1]
+        case "xor":
+            return args[0] ^ args[1]
+        case "mul":
+            return args[0] * args[1] & mask
+        case "div":
+            return args[0] // args[1]
+        case "mod":
+            return args[0] % args[1]
+        case "shl":
+            return args[0] << args[1] % value.bits & mask
+        case "shr":
+            return args[0] >> args[1] % value.bits
+        case "sext":
+            return _signed(args[0], rest[0].bits if isinstance(rest[0], Term) else value.bits) & mask
+    raise KeyError(name)
