@@ -8,7 +8,7 @@ import linecache
 from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
-__all__ = ["NAMES_BY_MODULE", "DatapathError", "DatapathFunction", "SourceLine", "datapath", "source_line"]
+__all__ = ["NAMES_BY_MODULE", "DatapathError", "DatapathFunction", "SourceLine", "abstraction", "datapath", "source_line"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -67,6 +67,8 @@ class DatapathFunction(Generic[P, R]):
         self.function = function
         self.inline = inline
         self.rare = rare
+        #: what the verifier executes instead: code that allows at least what this does
+        self.abstract: DatapathFunction[Any, Any] | None = None
         self.name = function.__name__
         self.file = function.__code__.co_filename
         self.first_line = function.__code__.co_firstlineno
@@ -154,3 +156,16 @@ def datapath(function: Any = None, /, *, inline: bool = True, rare: bool = False
     if function is None:
         return lambda f: DatapathFunction(f, inline and not rare, rare)
     return DatapathFunction(function, inline)
+
+
+def abstraction(of: Any) -> Callable[[F], F]:
+    """Mark a method as what the verifier executes in the place of the method ``of``, where that cannot be followed.
+
+    It is packet code too, and must allow whatever the other one does; ``self.random.next()`` stands for any number.
+    """
+
+    def mark(function: F) -> F:
+        of.abstract = DatapathFunction(function, inline=True)
+        return of.abstract  # type: ignore[no-any-return]
+
+    return mark

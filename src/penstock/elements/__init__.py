@@ -10,7 +10,7 @@ from penstock.datapath.memory import Array, PacketSlot, Stateful, Struct
 from penstock.datapath.packet import Cursor, Packet, take
 from penstock.datapath.ports import BUFFER_BYTES, RingPort
 from penstock.datapath.sched import Notifier, Task, Timer
-from penstock.datapath.source import datapath
+from penstock.datapath.source import abstraction, datapath
 from penstock.elements.element import ConfigureError, Element, HandlerError
 from penstock.packet.integers import boolean, i8, i16, i32, i64, u8, u16, u32, u48, u64, u128
 
@@ -34,6 +34,7 @@ __all__ = [
     "Table",
     "Task",
     "Timer",
+    "abstraction",
     "boolean",
     "datapath",
     "i8",

@@ -13,9 +13,9 @@ from penstock.datapath.containers import NONE, Table
 from penstock.datapath.memory import Struct
 from penstock.datapath.packet import Packet
 from penstock.datapath.sched import Timer
-from penstock.datapath.source import datapath
+from penstock.datapath.source import abstraction, datapath
 from penstock.elements.element import ConfigureError, Element, HandlerError
-from penstock.elements.rewriter_patterns import InputSpec, parse_input
+from penstock.elements.rewriter_patterns import InputSpec, Pattern, parse_input
 from penstock.lang.arguments import ArgumentError, unparse_ip
 from penstock.packet.integers import u8, u16, u32, u64
 
@@ -209,22 +209,12 @@ class Rewriter(Element):
                 start = self.random.next() % pattern.choices
             else:
                 start = self.rotation % pattern.choices
-        found = False
-        for n in range(pattern.choices):
-            pick = (start + n) % pattern.choices
-            if pattern.choices > 1:
-                if pattern.sources > 1:
-                    new_src = u32(pattern.src or 0) + pick // pattern.ports
-                if pattern.ports > 1:
-                    sport = u32(pattern.sport or 0) + pick % pattern.ports
-            # Replies must find this flow and no other.
-            if self.table.find((self.reply_src(new_dst), new_src, (dport << 16) | sport, protocol)) == NONE:
-                found = True
-                self.rotation = pick + 1
-                break
-        if not found:
+        pick = self.first_free(pattern, start, new_src, sport, new_dst, dport, protocol)
+        if pick == NONE:
             self.failures += 1
             return u32(NONE)
+        self.rotation = pick + 1
+        new_src, sport = self.candidate(pattern, pick, new_src, sport)
         new_ports = (sport << 16) | dport
         i = self.table.insert((src, self.flow_dst(dst), ports, protocol))
         if i == NONE:
@@ -244,6 +234,35 @@ class Rewriter(Element):
             self.table.slots[k].value.expiry = now + self.timeout(protocol, u32(_NEW))
             self.table.slots[k].value.guaranteed = guaranteed
         return i
+
+    @datapath
+    def candidate(self, pattern: Pattern, pick: u32, src: u32, sport: u32) -> tuple[u32, u32]:
+        """Source address and port of the choice number ``pick``."""
+        if pattern.sources > 1:
+            src = u32(pattern.src or 0) + pick // pattern.ports
+        if pattern.ports > 1:
+            sport = u32(pattern.sport or 0) + pick % pattern.ports
+        return src, sport
+
+    @datapath
+    def first_free(self, pattern: Pattern, start: u32, src: u32, sport: u32, dst: u32, dport: u32, protocol: u32) -> u32:
+        """The first choice from ``start`` on whose replies find this flow and no other; NONE where all are taken."""
+        for n in range(pattern.choices):
+            pick = (start + n) % pattern.choices
+            mine, port = self.candidate(pattern, pick, src, sport)
+            if self.table.find((self.reply_src(dst), mine, (dport << 16) | port, protocol)) == NONE:
+                return pick
+        return u32(NONE)
+
+    @abstraction(of=first_free)
+    def any_free(self, pattern: Pattern, start: u32, src: u32, sport: u32, dst: u32, dport: u32, protocol: u32) -> u32:
+        """Other flows may have the first choice, but not all of them."""
+        if pattern.choices == 1:
+            return start
+        other = self.random.next()
+        if (other & 1) == 0:
+            return start
+        return (other >> 1) % pattern.choices
 
     @datapath
     def flow_dst(self, dst: u32) -> u32:

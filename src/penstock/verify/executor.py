@@ -386,7 +386,9 @@ class Executor:
             self.events.append(Event("kill", packet, self.place()))
 
     def _putslot(self, s: ir.PutSlot) -> None:
-        packet = self._packet(s.packet)
+        packet = self.values[s.packet.number]
+        if not isinstance(packet, SymbolicPacket):
+            return
         self.state.packets[self.box, self._slot(s.place)] = packet
         self.events.append(Event("store", packet, self.place()))
 
@@ -409,14 +411,14 @@ class Executor:
             for i, byte in enumerate(content):
                 target.cells[to + i] = byte
             return
-        end = terms.add(source.meta["data"], source.meta["length"], 32)
-        if source.rest is None or terms.subtract(terms.subtract(end, start, 32), length, 32) != 0:
+        rest = source.rest
+        if rest is None or terms.subtract(terms.add(start, length, 32), rest.end, 32) != 0:
             raise NotDecided(f"a copy of {length} bytes")
         cells = {at + to - start: cell for at, cell in source.cells.items() if at >= start}
         if target is source:
             source.cells = {at: cell for at, cell in source.cells.items() if at < to}
         target.cells.update(cells)
-        target.rest = type(source.rest)(source.rest.name, source.rest.start, source.rest.shift + to - start)
+        target.rest = rest.moved(to - start)
 
     def _copylines(self, s: ir.CopyLines) -> None:
         raise NotDecided("a copy of whole cache lines")
@@ -427,8 +429,12 @@ class Executor:
     def _fill(self, s: ir.Fill) -> None:
         if isinstance(s.target, ir.StateAddress):
             raise NotDecided("state is filled")
-        packet, at = self._at(s.target.packet, s.target.offset)
+        packet, offset = self._packet(s.target.packet), self.eval(s.target.offset)
         n, byte = self._number(s.length, "how much is filled"), self._number(s.byte, "a byte to fill with")
+        if isinstance(offset, Term) and byte == 0 and packet.rest is not None and terms.subtract(offset, packet.rest.end, 32) == 0:
+            # Zeros behind everything: that is what stands there where nothing else is known.
+            return
+        at = self.known(offset, "where bytes are filled")
         if at == 0 and n == _META_BYTES:
             packet.meta = dict.fromkeys(packet.meta, 0)
             packet.annotations = {}

@@ -41,8 +41,8 @@ def make_packet(protocol: str = "", fields: Mapping[str, Value] | None = None, *
         places[header] = at
         at += HEADER_TYPES[header].SIZE if header != "icmp" else 8
     body = at
-    packet.rest = Rest(f"{prefix}payload", body)
     size = Var(f"{prefix}payload length", 16, 0, payload)
+    packet.rest = Rest(f"{prefix}payload", body, extend(size, 32, ranges))
     for header in order:
         for item in HEADER_TYPES[header].FIELDS.values():
             text = f"{header}.{item.name}"

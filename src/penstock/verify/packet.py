@@ -22,18 +22,26 @@ _META = ("data", "length", "mac", "network", "transport", "packet_type", "timest
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """Bytes from ``start`` on that are those of an original packet, ``shift`` bytes further on. ``name`` says whose."""
+    """``length`` bytes of an original packet, untouched, from offset ``start`` in the slot on. ``name`` says whose."""
 
     name: str
     start: int
-    shift: int = 0
+    length: Value
 
     def byte(self, at: int) -> Term:
-        return Var(f"{self.name}[{at - self.start - self.shift}]", 8)
+        return Var(f"{self.name}[{at - self.start}]", 8)
 
-    def sum(self, length: Value) -> Term:
-        """The ones'-complement sum of the rest, as a variable for its length."""
-        return Var(f"sum({self.name}, {length})", 16)
+    @property
+    def sum(self) -> Term:
+        """The ones'-complement sum of these bytes."""
+        return Var(f"sum({self.name}, {self.length})", 16)
+
+    @property
+    def end(self) -> Value:
+        return add(self.start, self.length, 32)
+
+    def moved(self, by: int) -> Rest:
+        return Rest(self.name, self.start + by, self.length)
 
 
 @dataclass(slots=True)
@@ -68,7 +76,7 @@ class SymbolicPacket:
         return join(parts)
 
     def _missing(self, at: int) -> Value:
-        if self.rest is not None and at >= self.rest.start + self.rest.shift:
+        if self.rest is not None and at >= self.rest.start:
             value: Value = self.rest.byte(at)
         else:
             # Buffer that nobody wrote: what was there before.
@@ -151,17 +159,16 @@ class SymbolicPacket:
         """The folded sum of ``length`` bytes; None where that cannot be told."""
         if isinstance(length, int):
             return self._sum(at, length, start, ranges)
-        if self.rest is None:
+        rest = self.rest
+        if rest is None:
             return None
-        known = self.rest.start + self.rest.shift - at
-        end: Value = add(self.meta["data"], self.meta["length"], 32)
-        rest = subtract(end, self.rest.start + self.rest.shift, 32)
-        if known < 0 or known % 2 or subtract(subtract(end, at, 32), length, 32) != 0:
+        known = rest.start - at
+        if known < 0 or known % 2 or subtract(add(at, length, 32), rest.end, 32) != 0:
             return None
-        if any(cell is not self.rest.byte(k) for k, cell in self.cells.items() if k >= self.rest.start + self.rest.shift):
+        if any(cell is not rest.byte(k) for k, cell in self.cells.items() if k >= rest.start):
             return None
         total = self._sum(at, known, start, ranges)
-        return fold_sum(add(extend(total, 64, ranges), extend(self.rest.sum(rest), 64, ranges), 64), ranges)
+        return fold_sum(add(extend(total, 64, ranges), extend(rest.sum, 64, ranges), 64), ranges)
 
     def _sum(self, at: int, length: int, start: Value, ranges: Ranges) -> Value:
         total = extend(start, 64, ranges)

@@ -61,6 +61,8 @@ class SymbolicProgram(Program):
         super().__init__(router.pool, router.driver, router.clock, router.elements)
         self.router = router
         self.memory = router.memory
+        #: the methods that an abstraction stood for
+        self.abstracted: set[str] = set()
         #: id of a state object -> (the object that holds it, its attribute)
         self.holders: dict[int, tuple[Any, str]] = {}
         for _, root in router.roots:
@@ -71,6 +73,12 @@ class SymbolicProgram(Program):
             self.holders[id(item)] = (owner, name)
             if isinstance(item, Stateful):
                 self._hold(item)
+
+    def meaning(self, function: DatapathFunction[Any, Any]) -> DatapathFunction[Any, Any]:
+        if function.abstract is None:
+            return function
+        self.abstracted.add(function.function.__qualname__)
+        return function.abstract
 
     def keeps_whole(self, function: DatapathFunction[Any, Any]) -> bool:
         return function in _WHOLE

@@ -110,6 +110,7 @@ class Translator(Expressions):
     def call_datapath(
         self, owner: Any, function: DatapathFunction[Any, Any], args: list[Any], keywords: dict[str, Any] | None = None
     ) -> Any:
+        function = self.program.meaning(function)
         if function.inline and not self.program.keeps_whole(function):
             return self.inline(function, owner, args, keywords or {})
         if keywords:

@@ -10,6 +10,7 @@ from penstock.elements import (
     Struct,
     Table,
     Timer,
+    abstraction,
     datapath,
     take,
     u8,
@@ -287,31 +288,41 @@ class ARPQuerier(Element):
             self.drops += 1
             p.kill()
         else:
-            i = self.entry_for(ip)
-            if i == NONE:
-                self.drops += 1
-                p.kill()
+            self.to_neighbour(p, ip)
+
+    @datapath
+    def to_neighbour(self, p: Packet, ip: u32) -> None:
+        i = self.entry_for(ip)
+        if i == NONE:
+            self.drops += 1
+            p.kill()
+        else:
+            neighbour = self.table.slots[i].value
+            if neighbour.known != 0:
+                if neighbour.polls != 0:
+                    neighbour.polls = 0
+                    self.send_query(ip)
+                self.encapsulate(p, u64(neighbour.ether))
             else:
-                neighbour = self.table.slots[i].value
-                if neighbour.known != 0:
-                    if neighbour.polls != 0:
-                        neighbour.polls = 0
-                        self.send_query(ip)
-                    self.encapsulate(p, u64(neighbour.ether))
+                if self.waiting >= self.capacity or neighbour.waiting >= self.entry_packets:
+                    self.drops += 1
+                    p.kill()
                 else:
-                    if self.waiting >= self.capacity or neighbour.waiting >= self.entry_packets:
-                        self.drops += 1
-                        p.kill()
-                    else:
-                        before = take(neighbour.head)
-                        p.next = before
-                        neighbour.head = p
-                        neighbour.waiting += 1
-                        self.waiting += 1
-                    now = self.clock.now()
-                    if now - neighbour.queried_ns >= _QUERY_INTERVAL_NS:
-                        neighbour.queried_ns = now
-                        self.send_query(ip)
+                    before = take(neighbour.head)
+                    p.next = before
+                    neighbour.head = p
+                    neighbour.waiting += 1
+                    self.waiting += 1
+                now = self.clock.now()
+                if now - neighbour.queried_ns >= _QUERY_INTERVAL_NS:
+                    neighbour.queried_ns = now
+                    self.send_query(ip)
+
+    @abstraction(of=to_neighbour)
+    def to_any_neighbour(self, p: Packet, ip: u32) -> None:
+        """Neighbours answer, each with an address of its own."""
+        self.send_query(ip)
+        self.encapsulate(p, u64(self.random.next()) | (u64(self.random.next() & 0x7FFF) << 32))
 
     @datapath
     def handle_reply(self, p: Packet) -> None:
