@@ -16,11 +16,12 @@ ALLOWED = {
     "elements": {"elements", "datapath", "packet", "lang"},
     "runtime": {"runtime", "elements", "datapath", "packet", "lang"},
     "ring": {"ring", "datapath", "packet"},
+    "verify": {"verify", "ring", "runtime", "elements", "datapath", "packet", "lang"},
     "isolation": {"isolation", "ring", "runtime", "elements", "datapath", "packet", "lang"},
     "device": {"device", "ring", "runtime", "elements", "datapath", "packet", "lang"},
     "switch": {"switch", "device", "ring", "runtime", "datapath", "packet"},
     "toolstack": {"toolstack", "switch", "isolation", "ring", "device", "runtime", "elements", "datapath", "packet", "lang"},
-    "cli": {"cli", "toolstack", "switch", "isolation", "ring", "device", "runtime", "elements", "datapath", "packet", "lang"},
+    "cli": {"cli", "verify", "toolstack", "switch", "isolation", "ring", "device", "runtime", "elements", "datapath", "packet", "lang"},
 }
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from penstock.verify.box import Box
 from penstock.verify.hosts import make_packet
-from tests.verify.concrete import Dataplane, concrete, unexplained
+from tests.verify.concrete import Answering, concrete, unexplained
 
 INTERESTING = {
     "ip.src": [0x0A000001, 0x0A010203, 0x7F000001, 0xC0A80101, 0, 0xFFFFFFFF], "ip.dst": [0x08080808, 0x0A000002, 0xC0A80201, 0x01020304, 0xE0000001],
@@ -57,8 +57,8 @@ def test_what_compiled_code_does_is_among_the_answers(name: str, protocol: str) 
     packet = make_packet(protocol, payload=400)
     endings = Box(text).run("0", packet)
     chance = random.Random(f"{name}{protocol}")
-    with Dataplane(text) as dataplane:
+    with Answering(text) as dataplane:
         for _ in range(150):
             frame, known = concrete(packet, chance, INTERESTING)
-            problem = unexplained(endings, known, dataplane.send(0, frame))
+            problem = unexplained(endings, known, dataplane.send("0", frame))
             assert not problem, f"{problem}\nsent {frame.hex()}\n" + "\n".join(f"{v} = {n:#x}" for v, n in known.items() if "payload[" not in v.name)

@@ -17,6 +17,7 @@ SUBCOMMANDS = {
     "check": ("language", "check a configuration, and report everything that is wrong with it"),
     "explain": ("explain", "show one packet's way through a configuration"),
     "elements": ("elements", "list the element classes, or show the reference page of one"),
+    "verify": ("verify", "prove what a configuration, or a network of them, does to every packet"),
     "handlers": ("handlers", "list, read and write handlers, of a file or of a running router"),
     "fmt": ("language", "print a configuration in the standard style"),
     "flatten": ("language", "print a configuration without compound elements"),

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
 
-from penstock.elements import catalog
+from penstock.elements import Element, catalog
+from penstock.lang.configuration import Configuration
 from penstock.lang.load import flatten
 from penstock.lang.source import Diagnostics
 from penstock.runtime.router import Router
@@ -16,7 +17,8 @@ from penstock.verify.packet import SymbolicPacket
 from penstock.verify.path import Fact, Path, Place
 from penstock.verify.program import SymbolicProgram
 from penstock.verify.state import FlowState
-from penstock.verify.terms import Term, Value, Var, variables
+from penstock.verify.substitution import variables
+from penstock.verify.terms import Term, Value, Var
 
 __all__ = ["Box", "Ending", "Step"]
 
@@ -47,6 +49,7 @@ class Step:
     box: str
     element: str
     class_name: str
+    arguments: str
     at: str
     facts: tuple[Fact, ...]
 
@@ -74,29 +77,26 @@ class _Item:
     steps: tuple[Step, ...]
 
 
+def _step(box: str, element: Element, facts: Sequence[Fact] = ()) -> Step:
+    return Step(box, element.name, element.class_name, element.arguments, str(element.at), tuple(facts))
+
+
 class Box:
     """A configuration, ready for symbolic packets. Raises ConfigurationError where it has errors.
 
-    Its interfaces are those that its FromDevice and ToDevice name; FromDump, ToDump and their like are interfaces with the
-    element's name: nothing is opened and nothing runs.
+    Its interfaces are those that its FromDevice and ToDevice name. FromDump, ToDump and their like are interfaces too: ``in`` and
+    ``out``, or with the elements' names where there are several. Nothing is opened and nothing runs. ``unknown`` names state
+    (``element.field``) that may have any value: the answers then say which. LookupError where there is none of that name.
     """
 
-    def __init__(self, text: str, *, name: str = "", file: str = "config", library_path: tuple[FilePath, ...] = ()):
+    def __init__(self, text: str, *, name: str = "", file: str = "config", unknown: Sequence[str] = (),
+                 library_path: tuple[FilePath, ...] = ()):
         self.name = name
-        diagnostics = Diagnostics()
-        flat = flatten(text, file=file, known_classes=catalog.is_known, class_names=catalog.class_names,
-                       library_path=library_path, diagnostics=diagnostics)
-        diagnostics.raise_if_errors()
-        for use in flat.elements:
-            takes, gives = flat.ports(use.index)
-            if use.class_name in _SOURCES[1:] and not takes:
-                use.class_name, use.arguments = "FromRing", use.name
-            elif use.class_name in _SINKS[1:]:
-                use.class_name, use.arguments = ("Null", "") if gives else ("ToRing", use.name)
-            elif use.class_name in _LEFT_OUT:
-                use.class_name, use.arguments = "AddressInfo", ""
-        self.router = Router(flat, diagnostics=diagnostics, interfaces=_Any(), seed=1)
+        self._text, self._file, self._library_path = text, file, library_path
+        self.router = Router(self.flat(), interfaces=_Any(), seed=1)
         self.program = SymbolicProgram(self.router)
+        for text in unknown:
+            self.program.leave_open(text)
         self.inputs: dict[str, int] = {}
         self.outputs: dict[int, str] = {}
         for element in self.router.elements:
@@ -105,6 +105,24 @@ class Box:
                 self.inputs[port.port_name] = element.index  # type: ignore[union-attr]
             elif type(element).__name__ == "ToRing":
                 self.outputs[element.index] = port.port_name  # type: ignore[union-attr]
+
+    def flat(self) -> Configuration:
+        """The configuration, with interfaces in the place of files. Raises ConfigurationError."""
+        diagnostics = Diagnostics()
+        flat = flatten(self._text, file=self._file, known_classes=catalog.is_known, class_names=catalog.class_names,
+                       library_path=self._library_path, diagnostics=diagnostics)
+        diagnostics.raise_if_errors()
+        sources = [use for use in flat.elements if use.class_name in _SOURCES[1:] and not flat.ports(use.index)[0]]
+        sinks = [use for use in flat.elements if use.class_name in _SINKS[1:]]
+        for use in sources:
+            use.class_name, use.arguments = "FromRing", "in" if len(sources) == 1 else use.name
+        for use in sinks:
+            goes_on = bool(flat.ports(use.index)[1])
+            use.class_name, use.arguments = ("Null", "") if goes_on else ("ToRing", "out" if len(sinks) == 1 else use.name)
+        for use in flat.elements:
+            if use.class_name in _LEFT_OUT:
+                use.class_name, use.arguments = "AddressInfo", ""
+        return flat
 
     @property
     def interfaces(self) -> list[str]:
@@ -135,8 +153,7 @@ class Box:
             runs = executor.explore(function, item.packet, item.path, item.state)
             for run in distinct(runs, item.path) if len(runs) > 1 else runs:
                 known = run.path.facts[len(item.path.facts):]
-                step = Step(name, element.name, element.class_name, str(element.at), tuple(known))
-                steps = (*item.steps, step)
+                steps = (*item.steps, _step(name, element, known))
                 if run.not_decided:
                     packet = item.packet or SymbolicPacket.empty()
                     yield Ending("undecided", packet, run.path, run.state, steps, run.place, reason=run.not_decided)
@@ -160,7 +177,7 @@ class Box:
         index = int(event.target[1:].partition("_")[0])
         if index in self.outputs:
             element = self.router.elements[index]
-            steps = (*steps, Step(steps[-1].box, element.name, element.class_name, str(element.at), ()))
+            steps = (*steps, _step(steps[-1].box, element))
             yield Ending("exit", event.packet, path, state, steps, event.place, interface=self.outputs[index])
         else:
             work.append(_Item(event.target, event.packet, path, state, steps))
@@ -178,11 +195,12 @@ class Box:
             for taken in distinct(executor.explore(self.program.entry(name), None, run.path, run.state), run.path):
                 if taken.not_decided:
                     continue
-                step = Step(steps[-1].box, taker.name, taker.class_name, str(taker.at), tuple(taken.path.facts[len(run.path.facts):]))
+                step = _step(steps[-1].box, taker, taken.path.facts[len(run.path.facts):])
                 if pulls:
                     if isinstance(taken.result, SymbolicPacket):
                         found = True
-                        yield Ending("exit", taken.result, taken.path, taken.state, (*steps, step), event.place, interface=self.outputs[index])
+                        yield Ending("exit", taken.result, taken.path, taken.state, (*steps, step), event.place,
+                                     interface=self.outputs[index])
                 elif taken.events:
                     found = True
                     yield from self._events(taken, (*steps, step), work, executor)
@@ -285,6 +303,6 @@ def _variables(value: Value) -> set[Var]:
 
 def _matters(condition: Value, mentioned: set[Var]) -> bool:
     there = _variables(condition)
-    return not there or any(v.kind == "packet" or v in mentioned for v in there)
+    return not there or any(v.kind in ("packet", "open") or v in mentioned for v in there)
 
 

@@ -9,17 +9,22 @@ from typing import Any
 from penstock.verify.intervals import Intervals
 from penstock.verify.packet import Rest, SymbolicPacket
 from penstock.verify.path import Path
-from penstock.verify.terms import Slice, Value, Var, evaluate, variables
+from penstock.verify.substitution import evaluate, variables
+from penstock.verify.terms import Slice, Value, Var
 
-__all__ = ["bytes_of", "find_example", "holds"]
+__all__ = ["Contradiction", "bytes_of", "find_example", "holds", "matches"]
 
-_TRIES = 400
+_TRIES, _TRIES_FIRST = 400, 20
 #: what an example shows where anything would do: addresses and ports that people recognise
 _USUAL = {
-    "ether.dst": 0x020000000002, "ether.src": 0x020000000001, "ip.src": 0xC0A80001, "ip.dst": 0xC6336401, "ip.ttl": 64, "ip.identification": 1,
-    "tcp.src": 40000, "tcp.dst": 80, "udp.src": 40000, "udp.dst": 53, "tcp.sequence": 1000, "tcp.window": 65535, "ip.protocol": 253,
-    "icmp.type": 8, "icmp.identifier": 1, "icmp.sequence": 1,
+    "ether.dst": 0x020000000002, "ether.src": 0x020000000001, "ip.src": 0xC0A80001, "ip.dst": 0xC6336401, "ip.ttl": 64,
+    "ip.identification": 1, "ip.protocol": 253, "tcp.src": 40000, "tcp.dst": 80, "tcp.sequence": 1000, "tcp.window": 65535,
+    "udp.src": 40000, "udp.dst": 53, "icmp.type": 8, "icmp.identifier": 1, "icmp.sequence": 1,
 }
+
+
+class Contradiction(Exception):
+    """No packet can take this way: its conditions exclude each other."""
 
 
 def holds(path: Path, known: Mapping[Var, int]) -> bool:
@@ -31,7 +36,7 @@ def holds(path: Path, known: Mapping[Var, int]) -> bool:
 
 
 def find_example(path: Path, packets: Iterable[SymbolicPacket] = (), extra: Iterable[Value] = ()) -> dict[Var, int] | None:
-    """A number for every variable so that all facts hold; None where none was found.
+    """A number for every variable so that all facts hold; None where none was found. Raises Contradiction where there is none.
 
     First what the intervals allow, then chance, then z3 where it is installed.
     """
@@ -49,7 +54,7 @@ def find_example(path: Path, packets: Iterable[SymbolicPacket] = (), extra: Iter
         known = _guess(path, order, chance if turn else None)
         if known is not None and holds(path, known):
             return known
-        if turn == 20 and (solved := _solve(path, order)) is not None:
+        if turn == _TRIES_FIRST and (solved := _solve(path, order)) is not None:
             return solved
     return None
 
@@ -108,7 +113,10 @@ def _solve(path: Path, order: list[Var]) -> dict[Var, int] | None:
         from penstock.verify.solver import solve
     except ImportError:
         return None
-    return solve(path, order)
+    found = solve(path, order)
+    if found == {}:
+        raise Contradiction
+    return found
 
 
 def _rest_byte(rest: Rest | None, at: int, known: Mapping[Var, int], payload: bytes | None) -> int:
@@ -133,3 +141,17 @@ def bytes_of(packet: SymbolicPacket, known: Mapping[Var, int], payload: bytes | 
     return bytes(out)
 
 
+def matches(packet: SymbolicPacket, known: Mapping[Var, int], frame: bytes) -> bool:
+    """Whether a frame is one that this packet can be: what depends on chance, time or other flows may be anything."""
+    if evaluate(packet.meta["length"], known) != len(frame):
+        return False
+    start = packet.meta["data"]
+    assert isinstance(start, int)
+    for at, byte in enumerate(frame, start):
+        cell = packet.cells.get(at)
+        if cell is None:
+            if _rest_byte(packet.rest, at, known, None) != byte:
+                return False
+        elif all(v.kind == "packet" and v in known for v in variables(cell)) and evaluate(cell, known) != byte:
+            return False
+    return True

@@ -19,7 +19,7 @@ from penstock.packet.integers import IntType
 from penstock.packet.layout import ANNO_BASE, ANNO_BYTES
 from penstock.verify import terms
 from penstock.verify.intervals import Intervals
-from penstock.verify.packet import SymbolicPacket
+from penstock.verify.packet import SymbolicPacket, replaced
 from penstock.verify.path import Path, Place
 from penstock.verify.primitives import call_primitive
 from penstock.verify.program import SymbolicProgram
@@ -81,7 +81,7 @@ class Run:
     events: list[Event] = field(default_factory=list)
     result: Any = None
     not_decided: str = ""
-    place: Place = Place()
+    place: Place = field(default_factory=Place)
 
 
 class Executor:
@@ -228,16 +228,7 @@ class Executor:
 
     def within(self, value: Value, allowed: Intervals, text: str) -> None:
         """Go on only where the value is one of these numbers."""
-        from penstock.verify.path import Fact
-
-        if isinstance(value, int):
-            if value not in allowed:
-                raise _Impossible
-            return
-        fact = Fact(terms.member(value, allowed.parts), True, self.place(text))
-        if allowed & self.path.of(value) != self.path.of(value):
-            self.path.facts.append(fact)
-        if not self.path.restrict(value, allowed, fact):
+        if not self.path.confine(value, allowed, self.place(text)):
             raise _Impossible
 
     def unknown(self, name: str, bits: int, kind: str) -> Var:
@@ -312,9 +303,7 @@ class Executor:
         width = 8 * s.width
         if s.bits:
             old = packet.load(at, s.width)
-            parts = [(terms.piece(old, s.low + s.bits, width - s.low - s.bits), width - s.low - s.bits),
-                     (terms.piece(value, 0, s.bits), s.bits), (terms.piece(old, 0, s.low), s.low)]
-            value = terms.join([p for p in parts if p[1]])
+            value = replaced(old, width, s.low, terms.piece(value, 0, s.bits), s.bits)
         elif isinstance(value, Term) and value.bits < width:
             value = terms.extend(value, width, self.path.range)
         else:
@@ -474,7 +463,8 @@ class Executor:
         indices = [(self.eval(index), stride) for index, stride in place.indices]
         symbolic = [(i, stride) for i, stride in indices if isinstance(i, Term)]
         address = place.offset + sum(i * stride for i, stride in indices if isinstance(i, int))
-        changing = self.program.changes(owner, place.name)
+        is_open = (id(owner), place.name) in self.program.open
+        changing = is_open or self.program.changes(owner, place.name)
         if symbolic:
             if changing or len(symbolic) > 1:
                 return self.unknown(self._name(place), kind.bits, "state")
@@ -483,7 +473,7 @@ class Executor:
         if found is not None:
             return found
         if changing:
-            found = Var(self._name(place) + (f"@{address}" if place.indices else ""), kind.bits, kind="state")
+            found = Var(self._name(place) + (f"@{address}" if place.indices else ""), kind.bits, kind="open" if is_open else "state")
             self.state.values[self.box, address] = found
             return found
         return self._stored(address, kind)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from penstock.packet import headers
-from penstock.verify.packet import HEADER_TYPES, Rest, SymbolicPacket
+from penstock.verify.packet import HEADER_TYPES, PARTS, Rest, SymbolicPacket
 from penstock.verify.path import Path
-from penstock.verify.terms import Value, Var, add, extend, invert, piece
+from penstock.verify.terms import Value, Var, add, extend, invert
 
 __all__ = ["make_packet"]
 
@@ -46,39 +46,17 @@ def make_packet(protocol: str = "", fields: Mapping[str, Value] | None = None, *
     for header in order:
         for item in HEADER_TYPES[header].FIELDS.values():
             text = f"{header}.{item.name}"
-            if text in _PARTS or text in ("ip.checksum", "tcp.checksum", "udp.checksum", "icmp.checksum", "ip.length", "udp.length"):
+            if text in PARTS or item.name in ("checksum", "length"):
                 continue
             value = given.get(text)
-            _put(packet, places[header], item, Var(prefix + text, item.type.bits) if value is None else value)
+            packet.put_field(places[header], item, Var(prefix + text, item.type.bits) if value is None else value)
     length = add(extend(size, 16, ranges), body - start - 14, 16)
     packet.meta["length"] = add(extend(size, 32, ranges), body - start, 32)
-    _put(packet, places["ip"], headers.IP.FIELDS["length"], given.get("ip.length", length))
+    packet.put_field(places["ip"], headers.IP.FIELDS["length"], given.get("ip.length", length))
     if protocol == "udp":
-        _put(packet, places["udp"], headers.UDP.FIELDS["length"], given.get("udp.length", add(extend(size, 16, ranges), 8, 16)))
+        packet.put_field(places["udp"], headers.UDP.FIELDS["length"], given.get("udp.length", add(extend(size, 16, ranges), 8, 16)))
     _checksums(packet, protocol, places, given, size)
     return packet
-
-
-#: fields that are parts or wholes of others
-_PARTS = {
-    "ip.tos", "ip.fragment", "ip.version_length", "tcp.ports", "tcp.offset_flags", "tcp.fin", "udp.ports", "icmp.gateway", "icmp.pointer", "icmp.mtu",
-}
-
-
-def _put(packet: SymbolicPacket, base: int, item: headers.Field, value: Value) -> None:
-    from penstock.verify.terms import join
-
-    first, last = item.bit // 8, (item.bit + item.type.bits - 1) // 8
-    width = last - first + 1
-    low = width * 8 - (item.bit - first * 8) - item.type.bits
-    if low == 0 and item.type.bits == width * 8:
-        packet.store(base + first, width, value)
-        return
-    bytes_there = [packet.cells.get(base + first + i, 0) for i in range(width)]
-    old = join([(b, 8) for b in bytes_there])
-    top = width * 8 - low - item.type.bits
-    packet.store(base + first, width, join([p for p in (
-        (piece(old, low + item.type.bits, top) if top else 0, top), (value, item.type.bits), (piece(old, 0, low) if low else 0, low)) if p[1]]))
 
 
 def _checksums(packet: SymbolicPacket, protocol: str, places: Mapping[str, int], given: Mapping[str, Value], size: Var) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from penstock.packet import headers
-from penstock.packet.headers import Header
+from penstock.packet.headers import Field, Header
 from penstock.packet.layout import BUFFER_OFFSET, DEFAULT_HEADROOM
 from penstock.verify.terms import Ranges, Term, Value, Var, add, extend, fold_sum, join, multiply, piece, subtract
 
-__all__ = ["HEADER_TYPES", "Rest", "SymbolicPacket", "chain_of", "fields_of"]
+__all__ = ["HEADER_TYPES", "PARTS", "Rest", "SymbolicPacket", "chain_of", "fields_of", "replaced"]
 
 HEADER_TYPES: dict[str, type[Header]] = {
     "ether": headers.Ether, "arp": headers.ARP, "ip": headers.IP, "ip6": headers.IP6, "tcp": headers.TCP, "udp": headers.UDP,
@@ -114,16 +113,16 @@ class SymbolicPacket:
         low = (last + 1) * 8 - item.bit - item.type.bits
         return piece(whole, low, item.type.bits)
 
-    def set_field(self, header: str, name: str, value: Value) -> None:
-        base = self.header_base(header)
-        item = HEADER_TYPES[header].FIELDS[name]
-        first, last = item.bit // 8, (item.bit + item.type.bits - 1) // 8
+    def put_field(self, base: int, field: Field, value: Value) -> None:
+        """Store a field of a header that starts at ``base``; bits beside it stay."""
+        first, last = field.bit // 8, (field.bit + field.type.bits - 1) // 8
         width = last - first + 1
-        low = width * 8 - (item.bit - first * 8) - item.type.bits
-        old = self.load(base + first, width)
-        top = width * 8 - low - item.type.bits
-        self.store(base + first, width, join([p for p in (
-            (piece(old, low + item.type.bits, top) if top else 0, top), (value, item.type.bits), (piece(old, 0, low) if low else 0, low)) if p[1]]))
+        low = (last + 1) * 8 - field.bit - field.type.bits
+        if field.type.bits == 8 * width:
+            self.store(base + first, width, value)
+            return
+        old = join([(self.cells.get(base + first + i, 0), 8) for i in range(width)])
+        self.store(base + first, width, replaced(old, 8 * width, low, value, field.type.bits))
 
     def header_base(self, header: str) -> int:
         """Where a header starts in the slot, found as a receiver would: from the front of the frame."""
@@ -147,11 +146,8 @@ class SymbolicPacket:
 
     @property
     def is_frame(self) -> bool:
-        """Whether it starts with an Ethernet header: an IP header starts with the version."""
-        start = self.meta["data"]
-        assert isinstance(start, int)
-        first = self.cells.get(start)
-        return not (isinstance(first, int) and first >> 4 in (4, 6) and self.cells.get(start + 12) != 0x08)
+        """Whether it starts with an Ethernet header."""
+        return self.meta["mac"] == self.meta["data"]
 
     # Sums
 
@@ -182,14 +178,24 @@ class SymbolicPacket:
         return (tuple(sorted(self.cells.items())), tuple(self.meta.items()), self.rest, tuple(sorted(self.annotations.items())))
 
 
-def fields_of(packet: SymbolicPacket, headers_there: Mapping[str, type[Header]] | None = None) -> dict[str, Value]:
+def replaced(old: Value, width: int, low: int, value: Value, bits: int) -> Value:
+    """A value of ``width`` bits with ``bits`` of them, from bit ``low`` on, replaced."""
+    top = width - low - bits
+    parts = [(piece(old, low + bits, top) if top else 0, top), (value, bits), (piece(old, 0, low) if low else 0, low)]
+    return join([p for p in parts if p[1]])
+
+
+#: fields that are parts or wholes of others
+PARTS = frozenset({
+    "ip.tos", "ip.fragment", "ip.version_length", "tcp.ports", "tcp.offset_flags", "tcp.fin", "udp.ports", "icmp.gateway", "icmp.pointer",
+    "icmp.mtu",
+})
+
+
+def fields_of(packet: SymbolicPacket) -> dict[str, Value]:
     """The fields of the headers that the packet has, by ``header.field``."""
-    found: dict[str, Value] = {}
-    for header in chain_of(packet):
-        for name, item in HEADER_TYPES[header].FIELDS.items():
-            if item.type.bits > 1 and name not in ("version_length", "tos", "ports", "offset_flags", "gateway", "pointer", "mtu", "fragment"):
-                found[f"{header}.{name}"] = packet.field(header, name)
-    return found
+    names = [(h, name) for h in chain_of(packet) for name in HEADER_TYPES[h].FIELDS if f"{h}.{name}" not in PARTS]
+    return {f"{header}.{name}": packet.field(header, name) for header, name in names}
 
 
 def chain_of(packet: SymbolicPacket) -> list[str]:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from penstock.verify.intervals import Intervals
-from penstock.verify.terms import Join, Linear, Ones, Op, Slice, Term, Value, Var, compare, linear_range, substitute, subtract
+from penstock.verify.substitution import substitute
+from penstock.verify.terms import Join, Linear, Ones, Op, Slice, Term, Value, Var, compare, linear_range, member, subtract
 
 __all__ = ["Fact", "Path", "Place"]
 
@@ -143,16 +144,16 @@ class Path:
                 return None if inner is None else not inner
             if name in ("eq", "lt", "le"):
                 return self._decide_comparison(name, args[0], args[1])
-        known = self.domains.get(condition)
-        if known is not None and known.only is not None:
-            return bool(known.only)
+        answered = self.domains.get(condition)
+        if answered is not None and answered.only is not None:
+            return bool(answered.only)
         if isinstance(condition, Op) and condition.bits == 1 and condition.key[0] in ("and", "or"):
             parts = [self.decide(part) for part in condition.key[1:]]
             ending = condition.key[0] == "or"
             return ending if ending in parts else None if None in parts else not ending
         if isinstance(condition, (Var, Slice, Linear)):
-            inner = self.of(condition)
-            return bool(inner.only) if inner.only is not None else None
+            numbers = self.of(condition)
+            return bool(numbers.only) if numbers.only is not None else None
         return None
 
     def _decide_comparison(self, name: str, a: Value, b: Value) -> bool | None:
@@ -173,8 +174,8 @@ class Path:
             if first.only is not None and first.only == second.only:
                 return True
             made = compare("eq", a, b, bits)
-            known = self.domains.get(made) if isinstance(made, Term) else None
-            return bool(known.only) if known is not None and known.only is not None else None
+            answered = self.domains.get(made) if isinstance(made, Term) else None
+            return bool(answered.only) if answered is not None and answered.only is not None else None
         strict = name == "lt"
         if first.high < second.low or (not strict and first.high == second.low):
             return True
@@ -220,7 +221,12 @@ class Path:
         """From ``base`` on, the facts of this path but for one."""
         made = base.copy()
         for fact in self.facts[len(base.facts):]:
-            if fact.condition is not dropped and not made.assume(fact.condition, fact.truth, fact.place):
+            if fact.condition is dropped:
+                continue
+            condition = fact.condition
+            is_set = isinstance(condition, Op) and condition.key[0] == "in"
+            if not (made.confine(condition.key[1], Intervals(condition.key[2]), fact.place) if is_set
+                    else made.assume(condition, fact.truth, fact.place)):
                 raise AssertionError("fewer facts contradict each other")
         return made
 
@@ -263,6 +269,17 @@ class Path:
             return self.restrict(low, Intervals(((0, ends.high - strict),)) if ends.high >= strict else _EMPTY, fact) \
                 and self.restrict(high, Intervals(((starts.low + strict, (1 << a.bits) - 1),)), fact)
         return True
+
+    def confine(self, value: Value, allowed: Intervals, place: Place) -> bool:
+        """Suppose that a value is one of these numbers. False where it cannot be."""
+        condition = member(value, allowed.parts)
+        if isinstance(condition, int):
+            return bool(condition)
+        now = self.of(value)
+        fact = Fact(condition, True, place)
+        if now & allowed != now:
+            self.facts.append(fact)
+        return self.restrict(value, allowed, fact)
 
     def restrict(self, value: Value, allowed: Intervals, fact: Fact) -> bool:
         """The value is one of these numbers."""

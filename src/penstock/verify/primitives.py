@@ -31,7 +31,7 @@ __all__ = ["call_primitive"]
 def call_primitive(executor: Executor, owner: Any, name: str, args: list[Any]) -> Any:
     """The meaning of a call, or NotImplemented where its code says it."""
     if isinstance(owner, Table):
-        return {"find": _find, "insert": _insert, "remove": _remove, "used": _used, "after": _after, "clear": _clear}[name](executor, owner, args)
+        return _TABLE[name](executor, owner, args)
     if isinstance(owner, LPM):
         return _longest_prefix(executor, owner, args[0])
     if isinstance(owner, Random):
@@ -161,6 +161,9 @@ def _used(executor: Executor, table: Table, args: list[Value]) -> int:
 def _after(executor: Executor, table: Table, args: list[Value]) -> int:
     index = executor.known(args[0], "an entry to look at")
     return (index + 1) % max(table.top + len(_entries(executor, table)), 1)
+
+
+_TABLE = {"find": _find, "insert": _insert, "remove": _remove, "used": _used, "after": _after, "clear": _clear}
 
 
 # Routes

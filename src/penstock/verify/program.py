@@ -25,7 +25,7 @@ _FOLLOWED = (PacketRing, Table)
 
 
 @functools.cache
-def _assigned(cls: type) -> frozenset[str]:
+def _assigned(cls: Any) -> frozenset[str]:
     """The attributes that packet code of a class assigns to, or copies into."""
     found: set[str] = set()
     for base in cls.__mro__:
@@ -63,6 +63,8 @@ class SymbolicProgram(Program):
         self.memory = router.memory
         #: the methods that an abstraction stood for
         self.abstracted: set[str] = set()
+        #: state that may have any value: (id of the element, field)
+        self.open: set[tuple[int, str]] = set()
         #: id of a state object -> (the object that holds it, its attribute)
         self.holders: dict[int, tuple[Any, str]] = {}
         for _, root in router.roots:
@@ -73,6 +75,17 @@ class SymbolicProgram(Program):
             self.holders[id(item)] = (owner, name)
             if isinstance(item, Stateful):
                 self._hold(item)
+
+    def leave_open(self, text: str) -> None:
+        """State (``element.field``) that may have any value. Raises LookupError where there is none of that name."""
+        name, _, field = text.rpartition(".")
+        element = self.router.by_name.get(name)
+        if element is None:
+            raise LookupError(f"unknown '{text}': there is no element '{name}'")
+        if field not in element.STATE:
+            there = ", ".join(f for f in element.STATE if f != "faults") or "none"
+            raise LookupError(f"unknown '{text}': {element.class_name} has no state '{field}' (it has {there})")
+        self.open.add((id(element), field))
 
     def meaning(self, function: DatapathFunction[Any, Any]) -> DatapathFunction[Any, Any]:
         if function.abstract is None:
@@ -96,7 +109,8 @@ class SymbolicProgram(Program):
 
     def _assigned_by(self, owner: Any) -> frozenset[str]:
         """By the object's own code and by that of whoever holds it."""
-        found = _assigned(type(owner))
+        kind: Any = type(owner)
+        found = _assigned(kind)
         holder = self.holders.get(id(owner))
         return found | self._assigned_by(holder[0]) if holder else found
 

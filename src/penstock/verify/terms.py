@@ -8,14 +8,43 @@ linear modulo 65,535, so that a checksum that was adjusted is known to be right.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
+from itertools import pairwise
 from typing import Any
 from weakref import WeakValueDictionary
 
 __all__ = [
-    "Linear", "Join", "Ones", "Op", "Ranges", "Slice", "Term", "Value", "Var", "add", "bit_and", "bit_or", "bit_xor", "compare",
-    "divide", "evaluate", "extend", "fold_sum", "invert", "join", "member", "multiply", "negate", "piece", "remainder", "shift_left",
-    "linear_range", "shift_right", "substitute", "subtract", "truth", "truth_not", "variables",
+    "Join",
+    "Linear",
+    "Ones",
+    "Op",
+    "Ranges",
+    "Slice",
+    "Term",
+    "Value",
+    "Var",
+    "add",
+    "bit_and",
+    "bit_or",
+    "bit_xor",
+    "compare",
+    "divide",
+    "extend",
+    "fold_sum",
+    "invert",
+    "join",
+    "linear_range",
+    "member",
+    "multiply",
+    "negate",
+    "ones_sum",
+    "piece",
+    "remainder",
+    "shift_left",
+    "shift_right",
+    "subtract",
+    "truth",
+    "truth_not",
 ]
 
 _known: WeakValueDictionary[tuple[Any, ...], Term] = WeakValueDictionary()
@@ -77,7 +106,7 @@ def _spans(term: Term) -> tuple[int, int]:
 
 
 class Var(Term):
-    """A variable with a name for people; ``low`` and ``high`` hold always. ``kind``: packet, state, random, time."""
+    """A variable with a name for people; ``low`` and ``high`` hold always. ``kind``: packet, state, random, time, or open: left open in the question."""
 
     __slots__ = ()
 
@@ -437,7 +466,7 @@ def _bitwise(name: str, a: Value, b: Value, bits: int, rule: Callable[[Value, Va
     """Piece by piece where one side is known to be zero; else as a whole."""
     cuts = sorted({*_bounds(a, bits), *_bounds(b, bits)})
     parts: list[tuple[Value, int]] = []
-    for low, high in reversed(list(zip(cuts, cuts[1:]))):
+    for low, high in reversed(list(pairwise(cuts))):
         x, y = piece(a, low, high - low), piece(b, low, high - low)
         made = rule(x, y)
         if made is None:
@@ -500,6 +529,15 @@ def _ones(items: dict[Term, int], const: int) -> Value:
     return _made(Ones, 16, (tuple(left), const % _ONES))  # type: ignore[no-any-return]
 
 
+def ones_sum(parts: Iterable[tuple[Value, int]], const: int, ranges: Ranges) -> Value:
+    """The folded sum of integers times numbers, and a number."""
+    items: dict[Term, int] = {}
+    total = const
+    for value, factor in parts:
+        total += _sum_parts(value, factor, items, ranges)
+    return _ones(items, total)
+
+
 def _sum_parts(value: Value, factor: int, items: dict[Term, int], ranges: Ranges) -> int:
     """Add ``factor`` times an integer to a combination modulo 65,535; gives what that adds to its constant."""
     if isinstance(value, int):
@@ -531,6 +569,10 @@ def _sum_parts(value: Value, factor: int, items: dict[Term, int], ranges: Ranges
         return const
     items[value] = items.get(value, 0) + factor
     return 0
+
+
+def _size(value: Term) -> int:
+    return len(value.items) if isinstance(value, Linear) else 1
 
 
 # Truth
@@ -575,127 +617,13 @@ def compare(op: str, a: Value, b: Value, bits: int) -> Value:
             difference = subtract(a, b, bits)
             if isinstance(difference, int):
                 return int(difference == 0)
+            if _size(difference) < _size(a) + _size(b):
+                # What stands on both sides goes.
+                return compare("eq", difference, 0, bits)
             if str(b) < str(a):
                 a, b = b, a
+        elif isinstance(a, Linear) and len(a.items) == 1 and a.items[0][1] in (1, -1):
+            assert isinstance(b, int)
+            term, factor = a.items[0]
+            return compare("eq", term, factor * (b - a.const) & (1 << bits) - 1, bits)
     return _made(Op, 1, (op, a, b))  # type: ignore[no-any-return]
-
-
-# Looking at terms
-
-def substitute(value: Value, known: Mapping[Term, Value], ranges: Ranges) -> Value:
-    """The value with terms replaced by what they are known to be equal to."""
-    if isinstance(value, int) or not known:
-        return value
-    found = known.get(value)
-    if found is not None:
-        return substitute(found, known, ranges)
-    if isinstance(value, Var):
-        return value
-
-    def inner(part: Value) -> Value:
-        return substitute(part, known, ranges)
-
-    if isinstance(value, Linear):
-        result: Value = value.const
-        changed = False
-        for term, factor in value.items:
-            new = inner(term)
-            changed = changed or new is not term
-            result = add(result, multiply(new, factor, value.bits), value.bits)
-        return result if changed else value
-    if isinstance(value, Join):
-        parts = [(inner(p), n) for p, n in value.key]
-        return value if all(a is b for (a, _), (b, _) in zip(parts, value.key)) else join(parts)
-    if isinstance(value, Slice):
-        base = inner(value.key[0])
-        return value if base is value.key[0] else piece(base, value.key[1], value.bits)
-    if isinstance(value, Ones):
-        items: dict[Term, int] = {}
-        const, changed = int(value.key[1]), False
-        for term, factor in value.key[0]:
-            new = inner(term)
-            changed = changed or new is not term
-            const += _sum_parts(new, factor, items, ranges)
-        return _ones(items, const) if changed else value
-    name, *rest = value.key
-    if name == "in":
-        new = inner(rest[0])
-        return value if new is rest[0] else member(new, rest[1])
-    args = [inner(a) for a in rest]
-    if all(a is b for a, b in zip(args, rest)):
-        return value
-    bits = value.bits
-    if name in ("eq", "lt", "le"):
-        return compare(name, args[0], args[1], next(a.bits for a in rest if isinstance(a, Term)))
-    if name == "not":
-        return truth_not(args[0])
-    if bits == 1 and name in ("and", "or"):
-        return truth(name, args[0], args[1])
-    operations = {"and": bit_and, "or": bit_or, "xor": bit_xor, "mul": multiply, "div": divide, "mod": remainder,
-                  "shl": shift_left, "shr": shift_right}
-    return operations[name](args[0], args[1], bits)  # type: ignore[operator, no-any-return]
-
-
-
-def variables(value: Value) -> set[Var]:
-    """Every variable in a value."""
-    found: set[Var] = set()
-    work: list[Any] = [value]
-    while work:
-        item = work.pop()
-        if isinstance(item, Var):
-            found.add(item)
-        elif isinstance(item, Term):
-            work.append(item.key)
-        elif isinstance(item, tuple):
-            work += item
-    return found
-
-
-def evaluate(value: Value, known: Mapping[Var, int]) -> int:
-    """The number that a value is where its variables are these. Raises KeyError for one that is not known."""
-    if isinstance(value, int):
-        return value
-    if isinstance(value, Var):
-        return known[value]
-    if isinstance(value, Linear):
-        return (sum(f * evaluate(t, known) for t, f in value.items) + value.const) & ((1 << value.bits) - 1)
-    if isinstance(value, Join):
-        result = 0
-        for part, n in value.key:
-            result = result << n | evaluate(part, known)
-        return result
-    if isinstance(value, Slice):
-        return evaluate(value.key[0], known) >> value.key[1] & ((1 << value.bits) - 1)
-    if isinstance(value, Ones):
-        return (sum(f * evaluate(t, known) for t, f in value.key[0]) + value.key[1]) % _ONES or _ONES
-    name, *rest = value.key
-    if name == "in":
-        number = evaluate(rest[0], known)
-        return int(any(low <= number <= high for low, high in rest[1]))
-    args = [evaluate(a, known) for a in rest]
-    mask = (1 << value.bits) - 1
-    match name:
-        case "eq" | "lt" | "le":
-            return int({"eq": args[0] == args[1], "lt": args[0] < args[1], "le": args[0] <= args[1]}[name])
-        case "not":
-            return 1 - args[0]
-        case "and":
-            return args[0] & args[1]
-        case "or":
-            return args[0] | args[1]
-        case "xor":
-            return args[0] ^ args[1]
-        case "mul":
-            return args[0] * args[1] & mask
-        case "div":
-            return args[0] // args[1]
-        case "mod":
-            return args[0] % args[1]
-        case "shl":
-            return args[0] << args[1] % value.bits & mask
-        case "shr":
-            return args[0] >> args[1] % value.bits
-        case "sext":
-            return _signed(args[0], rest[0].bits if isinstance(rest[0], Term) else value.bits) & mask
-    raise KeyError(name)

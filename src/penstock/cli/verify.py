@@ -1,0 +1,197 @@
+"""``penstock verify``: what a configuration, or a network, does to every packet."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from penstock.verify.network import Network
+    from penstock.verify.policy import Assertion
+    from penstock.verify.questions import Answer
+
+__all__ = ["INTERMIXED", "add_arguments", "main"]
+
+INTERMIXED = True
+_MARK = {"yes": "holds", "no": "FAILS", "conditional": "FAILS", "undecided": "?"}
+
+
+def add_arguments(name: str, parser: argparse.ArgumentParser) -> None:
+    from penstock.verify.policy import GRAMMAR
+
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = "assertions:\n  " + GRAMMAR.replace("\n", "\n  ") + (
+        "\n\nA Click configuration alone is a network in which each of its interfaces leads to a host of that name.\n"
+        "Exit status: 0 all assertions hold, 1 one does not or is undecided, 2 something cannot be understood.")
+    parser.add_argument("file", help="a network (.toml) or a Click configuration", metavar="FILE")
+    parser.add_argument("assertion", nargs="*", help="assertions, one an argument", metavar="ASSERTION")
+    parser.add_argument("-p", "--policy", action="append", default=[], metavar="FILE", help="a file of assertions, one a line")
+    parser.add_argument("-b", "--brief", action="store_true", help="verdicts only")
+    parser.add_argument("--replay", action="store_true", help="send each example through the compiled configurations, and compare")
+    parser.add_argument("--pcap", metavar="FILE", help="write the examples as a capture")
+    parser.add_argument("--junit", metavar="FILE", help="write the results for a CI system")
+    parser.add_argument("--json", action="store_true")
+
+
+def _load(file: str) -> Network:
+    from penstock.verify.network import Network, NetworkError, load_network
+
+    if file.endswith(".toml"):
+        return load_network(file)
+    try:
+        text = Path(file).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise NetworkError(f"{file}: {getattr(error, 'strerror', None) or error}") from None
+    network = Network()
+    name = Path(file).stem.replace(":", "_").replace(" ", "_") or "box"
+    network.add_box(name, text, file=file)
+    for interface in network.boxes[name].interfaces:
+        network.add_host(interface)
+        network.link(interface, f"{name}:{interface}")
+    return network
+
+
+def _assertions(args: argparse.Namespace, network: Network) -> list[Assertion]:
+    from penstock.verify.policy import PolicyError, parse_policy
+
+    found = parse_policy("\n".join(args.assertion), network)
+    policies = list(args.policy)
+    beside = Path(args.file).with_suffix(".policy")
+    if not policies and not args.assertion and beside.exists():
+        policies = [str(beside)]
+    for file in policies:
+        try:
+            found += parse_policy(Path(file).read_text("utf-8"), network)
+        except PolicyError as error:
+            raise PolicyError(f"{file}, {error}") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise PolicyError(f"{file}: {getattr(error, 'strerror', None) or error}") from None
+    if not found:
+        hosts = [h for h in network.hosts if (h, "") in network.links]
+        found = parse_policy("\n".join(f"allow any from {a} to {b}" for a in hosts for b in hosts if a != b), network)
+    return found
+
+
+def main(name: str, args: argparse.Namespace) -> int:
+    from penstock.lang.source import ConfigurationError
+    from penstock.verify.executor import NotDecided
+    from penstock.verify.network import NetworkError
+    from penstock.verify.policy import PolicyError
+
+    try:
+        network = _load(args.file)
+        assertions = _assertions(args, network)
+        results: list[tuple[Assertion, Answer, float]] = []
+        for assertion in assertions:
+            started = time.perf_counter()
+            answer = _check(assertion, network)
+            results.append((assertion, answer, time.perf_counter() - started))
+            if not args.json:
+                _show(assertion, answer, network, args)
+    except ConfigurationError as error:
+        for line in error.diagnostics.pretty_lines():
+            print(line, file=sys.stderr)
+        return 2
+    except (NetworkError, PolicyError, NotDecided) as error:
+        print(f"penstock verify: {error}", file=sys.stderr)
+        return 2
+    if args.json:
+        print(json.dumps([_as_dict(*result, network, args) for result in results], indent=1))
+    if args.pcap:
+        _write_capture(args.pcap, results)
+    if args.junit:
+        _write_junit(args.junit, args.file, results)
+    good = sum(answer.holds for _, answer, _ in results)
+    if not args.json:
+        for line in sorted({line for _, answer, _ in results for line in answer.assumptions}):
+            print(f"assumed: {line}")
+        print(f"{good} of {len(results)} hold")
+    return 0 if good == len(results) else 1
+
+
+def _check(assertion: Assertion, network: Network) -> Answer:
+    from penstock.verify.executor import NotDecided
+    from penstock.verify.questions import Answer
+
+    try:
+        return assertion.check(network)
+    except NotDecided as reason:
+        return Answer(assertion.text, "undecided", str(reason))
+
+
+def _show(assertion: Assertion, answer: Answer, network: Network, args: argparse.Namespace) -> None:
+    from penstock.verify.describe import describe_frame, describe_set, steps_of
+
+    print(f"{_MARK[answer.verdict]:5}  {assertion.text}")
+    print(f"       {answer.text}")
+    if args.brief:
+        return
+    witness = answer.witness
+    if witness is not None:
+        lines = describe_set(None, witness.way.path)
+        if lines:
+            print("       packets: " + "\n                ".join(lines))
+        print(f"       example: {describe_frame(witness.sent)}")
+        if witness.way.kind in ("delivered", "left"):
+            print(f"       arrives: {describe_frame(witness.arrived)}")
+        print("       way:     " + "\n                ".join(steps_of(witness.way)))
+        if args.replay:
+            print(f"       replay:  {_replayed(answer, network)}")
+
+
+def _replayed(answer: Answer, network: Network) -> str:
+    """What compiled code does with the example."""
+    from penstock.verify.describe import describe_frame
+    from penstock.verify.replay import as_predicted, replay
+
+    witness = answer.witness
+    assert witness is not None
+    arrived = replay(network, witness.source, witness.sent)
+    text = "; ".join(f"{where} gets {describe_frame(frame)}" for where, frame in arrived) or "nothing comes out"
+    return text + (", as predicted" if as_predicted(witness, arrived) else ", NOT as predicted: please report this")
+
+
+def _as_dict(assertion: Assertion, answer: Answer, seconds: float, network: Network, args: argparse.Namespace) -> dict[str, Any]:
+    from penstock.verify.describe import describe_set
+
+    found: dict[str, Any] = {
+        "assertion": assertion.text, "line": assertion.line, "question": answer.question, "verdict": answer.verdict, "text": answer.text,
+        "conditions": answer.conditions, "assumptions": answer.assumptions, "seconds": round(seconds, 6), "example": None,
+    }
+    witness = answer.witness
+    if witness is not None:
+        found["example"] = {
+            "sent": witness.sent.hex(), "end": witness.way.kind, "node": witness.way.node,
+            "arrived": witness.arrived.hex() if witness.way.kind in ("delivered", "left") else None,
+            "packets": describe_set(None, witness.way.path),
+            "way": [{"box": s.box, "element": s.element, "class": s.class_name, "at": s.at, "decisions": [
+                {"condition": str(f), "file": f.place.file, "line": f.place.line} for f in s.facts]} for s in witness.way.steps],
+        }
+        if args.replay:
+            found["replay"] = _replayed(answer, network)
+    return found
+
+
+def _write_capture(file: str, results: list[tuple[Assertion, Answer, float]]) -> None:
+    from penstock.packet.capture import CaptureWriter
+
+    writer = CaptureWriter(file)
+    for number, (_, answer, _) in enumerate(results):
+        if answer.witness is not None:
+            writer.write(answer.witness.sent, number * 1_000_000_000)
+    writer.close()
+
+
+def _write_junit(file: str, subject: str, results: list[tuple[Assertion, Answer, float]]) -> None:
+    from xml.etree import ElementTree
+
+    suite = ElementTree.Element("testsuite", name=subject, tests=str(len(results)), failures=str(sum(not a.holds for _, a, _ in results)))
+    for assertion, answer, seconds in results:
+        case = ElementTree.SubElement(suite, "testcase", classname=subject, name=assertion.text, time=f"{seconds:.6f}")
+        if not answer.holds:
+            ElementTree.SubElement(case, "failure", message=answer.text)
+    ElementTree.ElementTree(suite).write(file, encoding="utf-8", xml_declaration=True)

@@ -1,0 +1,156 @@
+"""Packets and conditions in words."""
+
+from __future__ import annotations
+
+from penstock.verify.intervals import Intervals
+from penstock.verify.network import Way
+from penstock.verify.packet import SymbolicPacket
+from penstock.verify.path import Fact, Path
+from penstock.verify.terms import Op, Slice, Term, Var
+
+__all__ = ["describe_frame", "describe_numbers", "describe_set", "fact_text", "number_text", "steps_of"]
+
+_MOST = 6
+_PROTOCOLS = {1: "ICMP", 6: "TCP", 17: "UDP"}
+
+
+def ip_text(number: int) -> str:
+    return ".".join(str(number >> shift & 255) for shift in (24, 16, 8, 0))
+
+
+def describe_numbers(name: str, numbers: Intervals, bits: int) -> str:
+    """A set of numbers: addresses as prefixes, others as ranges; as what it leaves out where that is shorter."""
+    outside = numbers.complement(bits)
+    if outside and (len(outside.parts) < len(numbers.parts) or (numbers.size > 1 << (bits - 1) and len(outside.parts) <= _MOST)):
+        return "all but " + _listing(name, outside)
+    return _listing(name, numbers)
+
+
+def number_text(name: str, number: int) -> str:
+    """A number as the field of that name is written."""
+    if _is_address(name):
+        return ip_text(number)
+    return ":".join(f"{number >> shift & 255:02x}" for shift in range(40, -8, -8)) if ".ether." in f".{name}" and number > 0xFFFF else str(number)
+
+
+def _is_address(name: str) -> bool:
+    return name.endswith((".src", ".dst")) and not name.endswith(("tcp.src", "tcp.dst", "udp.src", "udp.dst", "ether.src", "ether.dst"))
+
+
+def _listing(name: str, numbers: Intervals) -> str:
+    is_address = _is_address(name)
+    texts: list[str] = []
+    for low, high in numbers.parts[:_MOST + 1]:
+        texts += _prefixes(low, high) if is_address else [number_text(name, low) if low == high else f"{number_text(name, low)}-{number_text(name, high)}"]
+    shown = ", ".join(texts[:_MOST])
+    return shown if len(texts) <= _MOST and len(numbers.parts) <= _MOST + 1 else f"{shown} and more ({len(numbers.parts)} ranges)"
+
+
+def _prefixes(low: int, high: int) -> list[str]:
+    found: list[str] = []
+    while low <= high:
+        size = low & -low if low else 1 << 32
+        while low + size - 1 > high:
+            size >>= 1
+        length = 33 - size.bit_length()
+        found.append(ip_text(low) + (f"/{length}" if length < 32 else ""))
+        low += size
+        if len(found) > 3:
+            return [f"{ip_text(_first(found[0]))}-{ip_text(high)}"]
+    return found
+
+
+def _first(text: str) -> int:
+    number = 0
+    for part in text.split("/")[0].split("."):
+        number = number << 8 | int(part)
+    return number
+
+
+def describe_set(sent: SymbolicPacket | None, path: Path) -> list[str]:
+    """Which packets take a way: what each variable of the packet can be, and the other conditions."""
+    lines: list[str] = []
+    said: set[Term] = set()
+    for term, numbers in path.domains.items():
+        if isinstance(term, Var) and term.kind in ("packet", "open") and numbers != Intervals(((term.low, term.high),)):
+            lines.append(f"{term.name} is {describe_numbers(term.name, numbers, term.bits)}")
+            said.add(term)
+    lines += [fact_text(fact) for fact in path.facts if not _is_said(fact, said)]
+    return sorted(set(lines))
+
+
+def fact_text(fact: Fact) -> str:
+    """A fact as a condition on fields: addresses and sets as people write them."""
+    condition = fact.condition
+    if isinstance(condition, Op) and condition.key[0] in ("eq", "lt", "le", "in"):
+        name, left, right = condition.key
+        if name in ("lt", "le") and isinstance(left, int):
+            inner = Intervals(((left + (name == "lt"), (1 << right.bits) - 1),))
+            left = right
+        elif name == "in":
+            inner = Intervals(right)
+        elif isinstance(right, int) and not isinstance(left, int):
+            inner = Intervals((((0, right - (name == "lt")) if name != "eq" else (right, right)),))
+        else:
+            return str(fact)
+        text = str(left)
+        if isinstance(left, Slice) and left.key[1] + left.bits == left.key[0].bits and str(left.key[0]).endswith(("ip.src", "ip.dst")):
+            low = left.key[1]
+            text, inner = str(left.key[0]), Intervals(tuple((a << low, (b + 1 << low) - 1) for a, b in inner.parts))
+        return f"{text} is {'' if fact.truth else 'not '}{_listing(text, inner)}"
+    return str(fact)
+
+
+def _is_said(fact: Fact, said: set[Term]) -> bool:
+    """A comparison of one variable with numbers shows in what that variable can be."""
+    condition = fact.condition
+    if isinstance(condition, Op) and condition.key[0] in ("eq", "lt", "le", "in"):
+        left, right = condition.key[1], condition.key[2]
+        if condition.key[0] != "in" and isinstance(left, int):
+            left, right = right, left
+        if condition.key[0] == "in" or isinstance(right, int):
+            base = left.key[0] if isinstance(left, Slice) and left.key[1] + left.bits == left.key[0].bits else left
+            return base in said or (isinstance(base, Var) and base.kind not in ("packet", "open"))
+    return all(v.kind not in ("packet", "open") for v in _vars(condition))
+
+
+def _vars(term: Term) -> set[Var]:
+    from penstock.verify.substitution import variables
+
+    return variables(term)
+
+
+def describe_frame(frame: bytes) -> str:
+    """A frame in one line, as tcpdump would."""
+    if len(frame) < 34 or frame[12:14] != b"\x08\x00" or frame[14] >> 4 != 4:
+        return f"{len(frame)} bytes, type {frame[12:14].hex() or 'none'}"
+    ip = frame[14:]
+    header = 4 * (ip[0] & 15)
+    protocol = ip[9]
+    src, dst = (ip_text(int.from_bytes(ip[at:at + 4], "big")) for at in (12, 16))
+    body = ip[header:]
+    extra = ""
+    if protocol in (6, 17) and len(body) >= 4:
+        src, dst = f"{src}:{int.from_bytes(body[:2], 'big')}", f"{dst}:{int.from_bytes(body[2:4], 'big')}"
+    if protocol == 6 and len(body) >= 14:
+        names = "".join(name for bit, name in enumerate("FSRPAUEC") if body[13] >> bit & 1)
+        extra = f" [{names or 'none'}]"
+    if protocol == 1 and len(body) >= 2:
+        extra = f" type {body[0]} code {body[1]}"
+    fragment = int.from_bytes(ip[6:8], "big") & 0x1FFF
+    if fragment:
+        extra += f" fragment at {8 * fragment}"
+    return f"{src} > {dst} {_PROTOCOLS.get(protocol, f'protocol {protocol}')}{extra} ttl {ip[8]}, {len(frame)} bytes"
+
+
+def steps_of(way: Way) -> list[str]:
+    """The way, element by element, and what was decided there."""
+    lines: list[str] = []
+    for step in way.steps:
+        where = f"{step.box}/{step.element}" if step.box else step.element
+        arguments = " ".join(step.arguments.split())
+        shown = f"({arguments if len(arguments) < 60 else arguments[:59] + '…'})" if arguments else ""
+        lines.append(f"{where} :: {step.class_name}{shown}  {step.at}")
+        lines += [f"    {fact_text(fact)}  ({'/'.join(fact.place.file.split('/')[-2:])}:{fact.place.line}: {fact.place.text})"
+                  for fact in step.facts if any(v.kind in ("packet", "open") for v in _vars(fact.condition))]
+    return lines

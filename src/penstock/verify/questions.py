@@ -1,0 +1,291 @@
+"""Questions about a network, and their answers with the packets, an example and the way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from penstock.verify import terms
+from penstock.verify.describe import number_text
+from penstock.verify.example import Contradiction, bytes_of, find_example
+from penstock.verify.network import Network, NetworkError, Way
+from penstock.verify.packet import SymbolicPacket
+from penstock.verify.path import Path, Place
+from penstock.verify.substitution import evaluate
+from penstock.verify.tcp import Handshake, connect
+from penstock.verify.terms import Value, Var
+from penstock.verify.traffic import Traffic
+
+__all__ = ["Answer", "Witness", "deny", "isolated", "no_loops", "no_spoofing", "reach", "reach_all", "tcp", "unchanged", "waypoint"]
+
+
+@dataclass(slots=True)
+class Witness:
+    """One concrete packet that shows an answer: what was sent, what came of it, and the way."""
+
+    source: str
+    way: Way
+    sent: bytes
+    numbers: dict[Var, int]
+
+    @property
+    def arrived(self) -> bytes:
+        return bytes_of(self.way.packet, self.numbers)
+
+
+@dataclass(slots=True)
+class Answer:
+    """``verdict``: yes, no, conditional (only where the ``conditions`` hold) or undecided; ``text`` says why in words.
+
+    ``ways`` are those that decided it.
+    """
+
+    question: str
+    verdict: str
+    text: str
+    ways: list[Way] = field(default_factory=list)
+    witness: Witness | None = None
+    conditions: list[str] = field(default_factory=list)
+    #: what the answer leaves out of account, and which code an abstraction stood for
+    assumptions: list[str] = field(default_factory=list)
+
+    @property
+    def holds(self) -> bool:
+        return self.verdict == "yes"
+
+
+@dataclass(slots=True)
+class _Sent:
+    source: str
+    packet: SymbolicPacket
+    ways: list[Way]
+
+
+def _all_ways(network: Network, source: str, traffic: Traffic, *, any_source: bool = False) -> list[_Sent]:
+    found: list[_Sent] = []
+    for protocol in traffic.protocols:
+        made = traffic.packet(protocol, source=None if any_source else network.addresses(source))
+        if made is not None:
+            found.append(_Sent(source, made[0], network.send(source, *made)))
+    return found
+
+
+def _witness(sent: _Sent, ways: list[Way]) -> tuple[Witness | None, Way | None]:
+    """An example of the first way that has one; and the first way for which it could not be told whether it has."""
+    doubtful: Way | None = None
+    for way in ways:
+        try:
+            numbers = find_example(way.path, [sent.packet, way.packet])
+        except Contradiction:
+            continue
+        if numbers is not None:
+            return Witness(sent.source, way, bytes_of(sent.packet, numbers), numbers), doubtful
+        doubtful = doubtful or way
+    return None, doubtful
+
+
+def _answer(question: str, network: Network, sent: list[_Sent], matching: Any, *, good: bool, found: str, none: str) -> Answer:
+    """Whether there are ways that match: a yes is one, where ``good``, else a no."""
+    undecided: list[Way] = []
+    for item in sent:
+        ways = [w for w in item.ways if matching(w)]
+        witness, doubtful = _witness(item, ways)
+        if witness is not None:
+            return Answer(question, "yes" if good else "no", found, ways, witness, assumptions=assumptions(network))
+        undecided += [doubtful] if doubtful else []
+        undecided += [w for w in item.ways if w.kind == "undecided"]
+    if undecided:
+        reason = undecided[0].reason or "no example was found, and no contradiction either"
+        return Answer(question, "undecided", f"{reason}, at {undecided[0].place}", undecided, assumptions=assumptions(network))
+    ends = [w for item in sent for w in item.ways]
+    text = _why_not(none, ends) if ends and good else none
+    return Answer(question, "no" if good else "yes", text, ends, assumptions=assumptions(network))
+
+
+def _why_not(text: str, ways: list[Way]) -> str:
+    """Where the packets end instead, the most common place first."""
+    places: dict[str, int] = {}
+    for way in ways:
+        end = f"{'arrive at' if way.kind == 'delivered' else way.kind + ' at' if way.kind != 'left' else 'leave'} {way.place}"
+        if way.place.text:
+            end += f": {way.place.text}"
+        places[end] = places.get(end, 0) + 1
+    listing = "; ".join(sorted(places, key=lambda p: -places[p])[:3])
+    return f"{text}: they {listing.replace('dropped at', 'are dropped at').replace('left at', 'leave')}"
+
+
+def assumptions(network: Network) -> list[str]:
+    found = ["tables, queues and the packet pool have room; counters do not matter; flows do not get in each other's way"]
+    abstract = sorted({name for box in network.boxes.values() for name in box.program.abstracted})
+    if abstract:
+        found.append("by their abstraction: " + ", ".join(abstract))
+    return found
+
+
+# Questions
+
+def reach(network: Network, source: str, target: str, traffic: Traffic) -> Answer:
+    """Whether some of these packets get from one host to another."""
+    network.host(target)
+    question = f"can {traffic.text} get from {source} to {target}?"
+    return _answer(question, network, _all_ways(network, source, traffic), lambda w: w.kind == "delivered" and w.node == target,
+                   good=True, found=f"such packets arrive at {target}", none=f"none arrives at {target}")
+
+
+def reach_all(network: Network, source: str, target: str, traffic: Traffic) -> Answer:
+    """Whether all of these packets get from one host to another."""
+    network.host(target)
+    question = f"does all {traffic.text} get from {source} to {target}?"
+    made = _answer(question, network, _all_ways(network, source, traffic), lambda w: w.kind != "delivered" or w.node != target,
+                   good=False, found="", none=f"all of it arrives at {target}")
+    if made.witness is not None:
+        made.text = _why_not("not all of it", [made.witness.way])
+    return made
+
+
+def deny(network: Network, source: str, target: str, traffic: Traffic) -> Answer:
+    """Whether none of these packets gets from one host to another (any other host: ``target`` is ``any``)."""
+    if target != "any":
+        network.host(target)
+    question = f"is {traffic.text} kept from getting from {source} to {target}?"
+    return _answer(question, network, _all_ways(network, source, traffic),
+                   lambda w: (w.kind == "delivered" and (w.node == target or target == "any")) or (target == "any" and w.kind == "left"),
+                   good=False, found="such packets get there", none="none gets there")
+
+
+def isolated(network: Network, one: str, other: str) -> Answer:
+    """Whether two hosts cannot send each other anything."""
+    everything = Traffic()
+    made = deny(network, one, other, everything)
+    if made.holds:
+        made = deny(network, other, one, everything)
+    made.question = f"are {one} and {other} isolated from each other?"
+    return made
+
+
+def no_loops(network: Network) -> Answer:
+    """Whether no packet that a host can send goes round."""
+    undecided: Answer | None = None
+    for name in network.hosts:
+        if (name, "") not in network.links:
+            continue
+        sent = _all_ways(network, name, Traffic(), any_source=True)
+        made = _answer("are there no loops?", network, sent, lambda w: w.kind == "loop", good=False,
+                       found=f"packets of {name} go round", none="no packet goes round")
+        if made.verdict == "no":
+            return made
+        undecided = undecided or (made if made.verdict == "undecided" else None)
+    return undecided or Answer("are there no loops?", "yes", "no packet goes round", assumptions=assumptions(network))
+
+
+def no_spoofing(network: Network, tenant: str) -> Answer:
+    """Whether nothing leaves a host for another one with an address that is not its own."""
+    own = network.addresses(tenant)
+    question = f"is there no spoofing from {tenant}?"
+    sent = _all_ways(network, tenant, Traffic(), any_source=True)
+    foreign = Place(text="an address that is not its own")
+    for item in sent:
+        source = item.packet.field("ip", "src")
+        item.ways = [w for w in item.ways if w.kind == "undecided" or w.path.confine(source, own.complement(32), foreign)]
+    return _answer(question, network, sent, lambda w: w.kind in ("delivered", "left") and w.node != tenant, good=False,
+                   found=f"packets of {tenant} get out with an address that is not its own", none="none gets out")
+
+
+def waypoint(network: Network, box: str, source: str, target: str, traffic: Traffic) -> Answer:
+    """Whether all of these packets that get from one host to another pass a box."""
+    network.host(target)
+    if box not in network.boxes:
+        raise NetworkError(f"there is no box '{box}' (there are {', '.join(network.boxes)})")
+    question = f"does {traffic.text} from {source} to {target} pass {box}?"
+    return _answer(question, network, _all_ways(network, source, traffic),
+                   lambda w: w.kind == "delivered" and w.node == target and all(s.box != box for s in w.steps),
+                   good=False, found=f"some get to {target} without", none=f"all that arrive pass {box}")
+
+
+def unchanged(network: Network, what: str, source: str, target: str, traffic: Traffic) -> Answer:
+    """Whether a field (``ip.src``), or the ``payload``, is at the target what it was at the source, for all packets that arrive."""
+    network.host(target)
+    question = f"is {what} of {traffic.text} unchanged from {source} to {target}?"
+    arrives = False
+    undecided: list[Way] = []
+    for item in _all_ways(network, source, traffic):
+        for way in item.ways:
+            if way.kind == "undecided":
+                undecided.append(way)
+            if way.kind != "delivered" or way.node != target:
+                continue
+            arrives = True
+            try:
+                condition = _same(what, item.packet, way.packet, way.path)
+            except LookupError:
+                continue
+            answer = way.path.decide(condition)
+            if answer:
+                continue
+            if answer is None and not way.path.assume(condition, False, Place(text=f"{what} is another one")):
+                continue
+            witness, _ = _witness(item, [way])
+            if witness is None:
+                undecided.append(way)
+                continue
+            return Answer(question, "no", _change(what, item.packet, way.packet, witness), [way], witness, assumptions=assumptions(network))
+    if undecided:
+        return Answer(question, "undecided", undecided[0].reason or "no example was found, and no contradiction either", undecided,
+                      assumptions=assumptions(network))
+    text = f"it is the same in every packet that arrives at {target}" if arrives else f"nothing arrives at {target}"
+    return Answer(question, "yes", text, assumptions=assumptions(network))
+
+
+def _same(what: str, sent: SymbolicPacket, got: SymbolicPacket, path: Path) -> Value:
+    if what == "payload":
+        before, after = sent.rest, got.rest
+        assert before is not None
+        same = after is not None and after.name == before.name and path.simpler(after.length) == path.simpler(before.length)
+        whole = same and after is not None and all(cell is after.byte(at) for at, cell in got.cells.items() if at >= after.start)
+        return int(whole)
+    header, _, name = what.partition(".")
+    a, b = path.simpler(sent.field(header, name)), path.simpler(got.field(header, name))
+    bits = next((v.bits for v in (a, b) if isinstance(v, terms.Term)), 64)
+    return path.simpler(terms.compare("eq", a, b, bits))
+
+
+def _change(what: str, sent: SymbolicPacket, got: SymbolicPacket, witness: Witness) -> str:
+    if what == "payload":
+        return "it is another one"
+    header, _, name = what.partition(".")
+    before, after = sent.field(header, name), got.field(header, name)
+    return f"{number_text(what, evaluate(before, witness.numbers))} becomes {number_text(what, evaluate(after, witness.numbers))} in the example"
+
+
+def tcp(network: Network, client: str, server: str, traffic: Traffic) -> Answer:
+    """Whether a host can open a TCP connection to another one."""
+    network.host(server)
+    question = f"can {client} open {traffic.text} to {server}?"
+    tried = connect(network, client, server, traffic)
+    works = [h for h in tried if h.works]
+    ways = [w for h in tried for w in h.ways]
+    for handshake in sorted(works, key=lambda h: len(h.conditions)):
+        try:
+            numbers = find_example(handshake.path, [handshake.syn, *(w.packet for w in handshake.ways)])
+        except Contradiction:
+            works.remove(handshake)
+            continue
+        if numbers is not None:
+            text = "SYN, SYN/ACK and ACK get through" if not handshake.conditions else "only where " + " and ".join(handshake.conditions)
+            witness = Witness(client, handshake.ways[0], bytes_of(handshake.syn, numbers), numbers)
+            return Answer(question, "conditional" if handshake.conditions else "yes", text, handshake.ways, witness, handshake.conditions,
+                          assumptions(network))
+    undecided = [h for h in tried if h.ways and h.ways[-1].kind == "undecided"]
+    if works or undecided:
+        reason = undecided[0].reason if undecided else "no example was found"
+        return Answer(question, "undecided", reason, ways, assumptions=assumptions(network))
+    return Answer(question, "no", _best(tried), ways, assumptions=assumptions(network))
+
+
+def _best(tried: list[Handshake]) -> str:
+    order = ("SYN", "SYN/ACK", "ACK", "done")
+    if not tried:
+        return "the client has no such packets"
+    return max(tried, key=lambda h: order.index(h.stage)).reason
+
+
