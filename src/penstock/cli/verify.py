@@ -156,7 +156,7 @@ def _replayed(answer: Answer, network: Network) -> str:
 
 
 def _as_dict(assertion: Assertion, answer: Answer, seconds: float, network: Network, args: argparse.Namespace) -> dict[str, Any]:
-    from penstock.verify.describe import describe_set
+    from penstock.verify.describe import describe_set, fact_text
 
     found: dict[str, Any] = {
         "assertion": assertion.text, "line": assertion.line, "question": answer.question, "verdict": answer.verdict, "text": answer.text,
@@ -168,8 +168,8 @@ def _as_dict(assertion: Assertion, answer: Answer, seconds: float, network: Netw
             "sent": witness.sent.hex(), "end": witness.way.kind, "node": witness.way.node,
             "arrived": witness.arrived.hex() if witness.way.kind in ("delivered", "left") else None,
             "packets": describe_set(None, witness.way.path),
-            "way": [{"box": s.box, "element": s.element, "class": s.class_name, "at": s.at, "decisions": [
-                {"condition": str(f), "file": f.place.file, "line": f.place.line} for f in s.facts]} for s in witness.way.steps],
+            "way": [{"box": box, "element": s.element, "class": s.class_name, "at": s.at, "decisions": [
+                {"condition": fact_text(f), "file": f.place.file, "line": f.place.line} for f in s.facts]} for box, s in witness.way.steps],
         }
         if args.replay:
             found["replay"] = _replayed(answer, network)

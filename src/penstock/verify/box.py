@@ -16,7 +16,7 @@ from penstock.verify.executor import Event, Executor, NotDecided, Run
 from penstock.verify.packet import SymbolicPacket
 from penstock.verify.path import Fact, Path, Place
 from penstock.verify.program import SymbolicProgram
-from penstock.verify.state import FlowState
+from penstock.verify.state import BoxState
 from penstock.verify.substitution import variables
 from penstock.verify.terms import Term, Value, Var
 
@@ -27,6 +27,7 @@ _SOURCES = ("FromDevice", "FromDump", "FromIPSummaryDump")
 _SINKS = ("ToDevice", "ToDump", "ToIPSummaryDump")
 _LEFT_OUT = ("ControlSocket",)
 _MAX_STEPS = 100_000
+_MAX_KNOWN = 20_000
 
 
 class _Any(Sequence[str]):
@@ -46,7 +47,6 @@ class _Any(Sequence[str]):
 class Step:
     """One element on a packet's way, and what was decided there."""
 
-    box: str
     element: str
     class_name: str
     arguments: str
@@ -56,16 +56,22 @@ class Step:
 
 @dataclass(slots=True)
 class Ending:
-    """Where one way ends. ``kind``: exit (through ``interface``), dropped, fault, held (in a queue), undecided."""
+    """Where one way ends. ``kind``: exit (through ``interface``), dropped, fault, held (in a queue), undecided.
+
+    ``path`` is what was known and ``facts``. ``own``: there are variables of the box itself in them or in the packet, whose
+    names begin with ``@``.
+    """
 
     kind: str
     packet: SymbolicPacket
     path: Path
-    state: FlowState
+    facts: tuple[Fact, ...]
+    state: BoxState
     steps: tuple[Step, ...]
     place: Place
     interface: str = ""
     reason: str = ""
+    own: bool = False
 
 
 @dataclass(slots=True)
@@ -73,12 +79,12 @@ class _Item:
     function: str
     packet: SymbolicPacket | None
     path: Path
-    state: FlowState
+    state: BoxState
     steps: tuple[Step, ...]
 
 
-def _step(box: str, element: Element, facts: Sequence[Fact] = ()) -> Step:
-    return Step(box, element.name, element.class_name, element.arguments, str(element.at), tuple(facts))
+def _step(element: Element, facts: Sequence[Fact] = ()) -> Step:
+    return Step(element.name, element.class_name, element.arguments, str(element.at), tuple(facts))
 
 
 class Box:
@@ -95,6 +101,7 @@ class Box:
         self._text, self._file, self._library_path = text, file, library_path
         self.router = Router(self.flat(), interfaces=_Any(), seed=1)
         self.program = SymbolicProgram(self.router)
+        self._known: dict[Any, list[Ending]] = {}
         for text in unknown:
             self.program.leave_open(text)
         self.inputs: dict[str, int] = {}
@@ -128,35 +135,44 @@ class Box:
     def interfaces(self) -> list[str]:
         return sorted({*self.inputs, *self.outputs.values()})
 
-    def run(self, interface: str, packet: SymbolicPacket, path: Path | None = None, state: FlowState | None = None,
-            *, name: str | None = None) -> list[Ending]:
-        """Every way that a packet can take which comes in at an interface. ``name`` is the box's in a network."""
+    def run(self, interface: str, packet: SymbolicPacket, path: Path | None = None, state: BoxState | None = None) -> list[Ending]:
+        """Every way that a packet can take which comes in at an interface. What was asked before is known.
+
+        The packet, the path and the state are not changed, and the endings must not be.
+        """
         if interface not in self.inputs:
-            raise NotDecided(f"{name or self.name or 'the configuration'} does not read from an interface '{interface}'")
+            raise NotDecided(f"{self.name or 'the configuration'} does not read from an interface '{interface}'")
+        path, state = path or Path(), state or BoxState()
+        key = (interface, packet.signature, path.signature, state.signature)
+        found = self._known.get(key)
+        if found is None:
+            if len(self._known) >= _MAX_KNOWN:
+                self._known.clear()
+            found = self._known[key] = self._run(interface, packet, path, state)
+        return found
+
+    def _run(self, interface: str, packet: SymbolicPacket, path: Path, state: BoxState) -> list[Ending]:
         entry = self.program.deliver(self.inputs[interface])
         first = packet.copy()
         first.meta.update(mac=first.meta["data"], network=0, transport=0)
         first.annotations = {}
-        return list(self._walk(_Item(entry.name, first, path or Path(), state or FlowState(), ()), name or self.name))
+        return [_relevant(ending, path) for ending in self._walk(_Item(entry.name, first, path, state, ()))]
 
-    def _walk(self, first: _Item, name: str) -> Iterator[Ending]:
-        executor = Executor(self.program, name)
+    def _walk(self, first: _Item) -> Iterator[Ending]:
+        executor = Executor(self.program)
         work, done = [first], 0
         while work:
             item = work.pop()
             done += 1
             if done > _MAX_STEPS:
-                raise NotDecided(f"more than {_MAX_STEPS} steps in {name}")
-            index = int(item.function[1:].partition("_")[0])
-            element = self.router.elements[index]
-            function = self.program.entry(item.function)
-            runs = executor.explore(function, item.packet, item.path, item.state)
+                raise NotDecided(f"more than {_MAX_STEPS} steps in {self.name}")
+            element = self.router.elements[_number(item.function)]
+            runs = executor.explore(self.program.entry(item.function), item.packet, item.path, item.state)
             for run in distinct(runs, item.path) if len(runs) > 1 else runs:
-                known = run.path.facts[len(item.path.facts):]
-                steps = (*item.steps, _step(name, element, known))
+                steps = (*item.steps, _step(element, run.path.facts[len(item.path.facts):]))
                 if run.not_decided:
                     packet = item.packet or SymbolicPacket.empty()
-                    yield Ending("undecided", packet, run.path, run.state, steps, run.place, reason=run.not_decided)
+                    yield Ending("undecided", packet, run.path, (), run.state, steps, run.place, reason=run.not_decided)
                     continue
                 yield from self._events(run, steps, work, executor)
 
@@ -164,21 +180,20 @@ class Box:
         moved = [e for e in run.events if e.kind != "store"]
         for event in moved:
             path, state = (run.path, run.state) if len(moved) == 1 else (run.path.copy(), run.state.copy())
-            if event.kind != "push":
-                yield Ending("fault" if event.kind == "fault" else "dropped", event.packet, path, state, steps, event.place,
-                             reason=event.reason)
-                continue
-            yield from self._pushed(event, path, state, steps, work)
+            if event.kind == "push":
+                yield from self._pushed(event, path, state, steps, work)
+            else:
+                kind = "fault" if event.kind == "fault" else "dropped"
+                yield Ending(kind, event.packet, path, (), state, steps, event.place, reason=event.reason)
         kept = [e for e in run.events if e.kind == "store" and any(e.packet is p for p in run.state.packets.values())]
         if kept:
             yield from self._released(kept[-1], run, steps, work, executor)
 
-    def _pushed(self, event: Event, path: Path, state: FlowState, steps: tuple[Step, ...], work: list[_Item]) -> Iterator[Ending]:
-        index = int(event.target[1:].partition("_")[0])
+    def _pushed(self, event: Event, path: Path, state: BoxState, steps: tuple[Step, ...], work: list[_Item]) -> Iterator[Ending]:
+        index = _number(event.target)
         if index in self.outputs:
-            element = self.router.elements[index]
-            steps = (*steps, _step(steps[-1].box, element))
-            yield Ending("exit", event.packet, path, state, steps, event.place, interface=self.outputs[index])
+            steps = (*steps, _step(self.router.elements[index]))
+            yield Ending("exit", event.packet, path, (), state, steps, event.place, interface=self.outputs[index])
         else:
             work.append(_Item(event.target, event.packet, path, state, steps))
 
@@ -187,7 +202,7 @@ class Box:
         holder = self.router.by_name[event.place.element]
         before = len(work)
         for target in self._takers(holder):
-            index = int(target[1:].partition("_")[0])
+            index = _number(target)
             taker = self.router.elements[index]
             pulls = index in self.outputs
             name = self.program.pull_target(taker, 0) if pulls else target
@@ -195,19 +210,17 @@ class Box:
             for taken in distinct(executor.explore(self.program.entry(name), None, run.path, run.state), run.path):
                 if taken.not_decided:
                     continue
-                step = _step(steps[-1].box, taker, taken.path.facts[len(run.path.facts):])
-                if pulls:
-                    if isinstance(taken.result, SymbolicPacket):
-                        found = True
-                        yield Ending("exit", taken.result, taken.path, taken.state, (*steps, step), event.place,
-                                     interface=self.outputs[index])
-                elif taken.events:
+                further = (*steps, _step(taker, taken.path.facts[len(run.path.facts):]))
+                if pulls and isinstance(taken.result, SymbolicPacket):
                     found = True
-                    yield from self._events(taken, (*steps, step), work, executor)
+                    yield Ending("exit", taken.result, taken.path, (), taken.state, further, event.place, interface=self.outputs[index])
+                elif not pulls and taken.events:
+                    found = True
+                    yield from self._events(taken, further, work, executor)
             if found:
                 return
         if len(work) == before:
-            yield Ending("held", event.packet, run.path, run.state, steps, event.place)
+            yield Ending("held", event.packet, run.path, (), run.state, steps, event.place)
 
     def _takers(self, holder: Any) -> Iterator[str]:
         """Entry points that may take a packet out of an element: its own task or timer, then those of whoever pulls from it."""
@@ -233,14 +246,34 @@ class Box:
                         work.append(peer)
 
 
+def _number(entry: str) -> int:
+    """The element of an entry point."""
+    return int(entry[1:].partition("_")[0])
+
+
+def _relevant(ending: Ending, base: Path) -> Ending:
+    """Without the facts about counters and the time: they are of no use to anybody else."""
+    there = {v for value in ending.packet.values if isinstance(value, Term) for v in variables(value)}
+    new = ending.path.facts[len(base.facts):]
+    ending.facts = tuple(f for f in new if _matters(f.condition, there))
+    if not ending.facts:
+        ending.path = base
+    elif len(ending.facts) < len(new):
+        ending.path = base.with_facts(ending.facts)
+    for fact in ending.facts:
+        there |= variables(fact.condition)
+    ending.own = any(v.name.startswith("@") for v in there)
+    return ending
+
+
 def distinct(runs: list[Run], base: Path) -> list[Run]:
     """Without ways that differ only in counters and the time, or in an answer that changed nothing that is seen later."""
     groups: dict[Any, dict[frozenset[tuple[Term, bool]], Run]] = {}
     for run in runs:
         mentioned = _mentioned(run)
         facts = frozenset((f.condition, f.truth) for f in run.path.facts[len(base.facts):] if _matters(f.condition, mentioned))
-        what = tuple((e.kind, e.target, e.packet.signature(), e.place.line if e.kind != "push" else 0) for e in run.events)
-        result = run.result.signature() if isinstance(run.result, SymbolicPacket) else None
+        what = tuple((e.kind, e.target, e.packet.signature, e.place.line if e.kind != "push" else 0) for e in run.events)
+        result = run.result.signature if isinstance(run.result, SymbolicPacket) else None
         key = (what, result, tuple(sorted(run.state.entries.items(), key=str)), run.not_decided)
         groups.setdefault(key, {}).setdefault(facts, run)
     return [run for group in groups.values() for run in _merged(group, base)]
@@ -261,14 +294,15 @@ def _merged(group: dict[frozenset[tuple[Term, bool]], Run], base: Path) -> list[
             left = facts - {(condition, truth)}
             del group[facts], group[left | {(condition, not truth)}]
             if left not in group:
-                group[left] = Run(run.path.without(base, condition), _either(run.state, other.state), run.events, run.result,
-                                  run.not_decided, run.place)
+                others = [f for f in run.path.facts[len(base.facts):] if f.condition is not condition]
+                group[left] = Run(base.with_facts(others), _either(run.state, other.state), run.events, run.result, run.not_decided,
+                                  run.place)
                 work.append(left)
             break
     return list(group.values())
 
 
-def _either(a: FlowState, b: FlowState) -> FlowState:
+def _either(a: BoxState, b: BoxState) -> BoxState:
     """What is remembered on both ways; what differs is unknown."""
     made = a.copy()
     made.packets = a.packets
@@ -279,22 +313,15 @@ def _either(a: FlowState, b: FlowState) -> FlowState:
             made.unknowns += 1
             known = mine if mine is not None else other
             bits = known.bits if isinstance(known, Term) else 64
-            made.values[key] = Var(f"{key[0]}/state@{key[1]}#{made.unknowns}", bits, kind="state")
+            made.values[key] = Var(f"@state {key}#{made.unknowns}", bits, kind="state")
     return made
 
 
 def _mentioned(run: Run) -> set[Var]:
     """Variables in what leaves and what is remembered."""
-    found: set[Var] = set()
     packets = [e.packet for e in run.events] + ([run.result] if isinstance(run.result, SymbolicPacket) else [])
-    for packet in packets:
-        for value in (*packet.cells.values(), *packet.meta.values(), *packet.annotations.values()):
-            found |= _variables(value)
-    for entries in run.state.entries.values():
-        for entry in entries:
-            for value in entry.key:
-                found |= _variables(value)
-    return found
+    keys = [value for entries in run.state.entries.values() for entry in entries for value in entry.key]
+    return {v for value in (*keys, *(value for p in packets for value in p.values)) for v in _variables(value)}
 
 
 def _variables(value: Value) -> set[Var]:

@@ -30,7 +30,9 @@ def number_text(name: str, number: int) -> str:
     """A number as the field of that name is written."""
     if _is_address(name):
         return ip_text(number)
-    return ":".join(f"{number >> shift & 255:02x}" for shift in range(40, -8, -8)) if ".ether." in f".{name}" and number > 0xFFFF else str(number)
+    if name.endswith(("ether.src", "ether.dst")):
+        return ":".join(f"{number >> shift & 255:02x}" for shift in range(40, -8, -8))
+    return str(number)
 
 
 def _is_address(name: str) -> bool:
@@ -41,7 +43,8 @@ def _listing(name: str, numbers: Intervals) -> str:
     is_address = _is_address(name)
     texts: list[str] = []
     for low, high in numbers.parts[:_MOST + 1]:
-        texts += _prefixes(low, high) if is_address else [number_text(name, low) if low == high else f"{number_text(name, low)}-{number_text(name, high)}"]
+        ends = [number_text(name, low)] if low == high else [number_text(name, low), number_text(name, high)]
+        texts += _prefixes(low, high) if is_address else ["-".join(ends)]
     shown = ", ".join(texts[:_MOST])
     return shown if len(texts) <= _MOST and len(numbers.parts) <= _MOST + 1 else f"{shown} and more ({len(numbers.parts)} ranges)"
 
@@ -146,8 +149,8 @@ def describe_frame(frame: bytes) -> str:
 def steps_of(way: Way) -> list[str]:
     """The way, element by element, and what was decided there."""
     lines: list[str] = []
-    for step in way.steps:
-        where = f"{step.box}/{step.element}" if step.box else step.element
+    for box, step in way.steps:
+        where = f"{box}/{step.element}" if box else step.element
         arguments = " ".join(step.arguments.split())
         shown = f"({arguments if len(arguments) < 60 else arguments[:59] + '…'})" if arguments else ""
         lines.append(f"{where} :: {step.class_name}{shown}  {step.at}")

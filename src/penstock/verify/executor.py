@@ -8,7 +8,7 @@ is ever copied in the middle.
 from __future__ import annotations
 
 import linecache
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,7 @@ from penstock.verify.packet import SymbolicPacket, replaced
 from penstock.verify.path import Path, Place
 from penstock.verify.primitives import call_primitive
 from penstock.verify.program import SymbolicProgram
-from penstock.verify.state import FlowState
+from penstock.verify.state import BoxState
 from penstock.verify.terms import Join, Op, Term, Value, Var
 
 __all__ = ["Event", "Executor", "NotDecided", "Run"]
@@ -77,7 +77,7 @@ class Run:
     """One way through a function: what must hold for it, what was remembered, what happened."""
 
     path: Path
-    state: FlowState
+    state: BoxState
     events: list[Event] = field(default_factory=list)
     result: Any = None
     not_decided: str = ""
@@ -85,11 +85,11 @@ class Run:
 
 
 class Executor:
-    """Runs the functions of one box. ``box`` is its name in a network."""
+    """Runs the functions of one configuration. Its own variables have names that begin with ``@``."""
 
-    def __init__(self, program: SymbolicProgram, box: str = ""):
-        self.program, self.box = program, box
-        self.path, self.state = Path(), FlowState()
+    def __init__(self, program: SymbolicProgram):
+        self.program = program
+        self.path, self.state = Path(), BoxState()
         self.events: list[Event] = []
         self._made: list[int] = []
         self._prefix: list[int] = []
@@ -111,7 +111,7 @@ class Executor:
 
     # Ways through
 
-    def explore(self, function: ir.Function, packet: SymbolicPacket | None, path: Path, state: FlowState) -> list[Run]:
+    def explore(self, function: ir.Function, packet: SymbolicPacket | None, path: Path, state: BoxState) -> list[Run]:
         """Every way through ``function``, given a packet (or nothing), from what is known."""
         runs: list[Run] = []
         self._open = [[]]
@@ -234,15 +234,14 @@ class Executor:
     def unknown(self, name: str, bits: int, kind: str) -> Var:
         """A value that nothing is known of."""
         self.state.unknowns += 1
-        prefix = f"{self.box}/" if self.box else ""
-        return Var(f"{prefix}{name}#{self.state.unknowns}", bits, kind=kind)
+        return Var(f"@{name}#{self.state.unknowns}", bits, kind=kind)
 
     def place(self, text: str = "") -> Place:
         line = self.line
         function = self._stack[-1][0] if self._stack else None
         file = getattr(line, "file", "") or (function.file if function else "")
         element = getattr(self._stack[0][0].owner, "name", "") if self._stack else ""
-        return Place(self.box, element, file, int(line), text or linecache.getline(file, int(line)).strip())
+        return Place("", element, file, int(line), text or linecache.getline(file, int(line)).strip())
 
     # Functions
 
@@ -294,7 +293,7 @@ class Executor:
         indices = [self.eval(index) for index, _ in place.indices]
         if all(isinstance(i, int) for i in indices):
             address = place.offset + sum(i * stride for i, (_, stride) in zip(indices, place.indices))
-            self.state.values[self.box, address] = value
+            self.state.values[address] = value
         # Elsewhere: packet code changes this array, so that whatever is read from it is unknown anyway.
 
     def _storepacket(self, s: ir.StorePacket) -> None:
@@ -378,7 +377,7 @@ class Executor:
         packet = self.values[s.packet.number]
         if not isinstance(packet, SymbolicPacket):
             return
-        self.state.packets[self.box, self._slot(s.place)] = packet
+        self.state.packets[self._slot(s.place)] = packet
         self.events.append(Event("store", packet, self.place()))
 
     def _move(self, s: ir.Move) -> None:
@@ -451,7 +450,7 @@ class Executor:
     def _at(self, local: ir.Local, offset: ir.Expr) -> tuple[SymbolicPacket, int]:
         return self._packet(local), self._number(offset, "a place in the packet")
 
-    def _slot(self, slot: ir.Place | ir.PacketAddress) -> object:
+    def _slot(self, slot: ir.Place | ir.PacketAddress) -> Hashable:
         if isinstance(slot, ir.PacketAddress):
             return ("next", id(self.values[slot.packet.number]))
         return slot.offset + sum(self._number(index, "a place in a queue") * stride for index, stride in slot.indices)
@@ -469,12 +468,12 @@ class Executor:
             if changing or len(symbolic) > 1:
                 return self.unknown(self._name(place), kind.bits, "state")
             return self._look_up(symbolic[0][0], symbolic[0][1], address, kind)
-        found = self.state.values.get((self.box, address))
+        found = self.state.values.get(address)
         if found is not None:
             return found
         if changing:
             found = Var(self._name(place) + (f"@{address}" if place.indices else ""), kind.bits, kind="open" if is_open else "state")
-            self.state.values[self.box, address] = found
+            self.state.values[address] = found
             return found
         return self._stored(address, kind)
 
@@ -502,7 +501,7 @@ class Executor:
             owner, attribute = self.program.holders[id(owner)]
             name = attribute if name.startswith("array@") else f"{attribute}.{name}"
         element = getattr(owner, "name", type(owner).__name__)
-        return f"{self.box}/{element}.{name}" if self.box else f"{element}.{name}"
+        return f"@{element}.{name}"
 
     # Expressions
 
@@ -601,10 +600,10 @@ class Executor:
         return int(not isinstance(self.values[e.packet.number], SymbolicPacket))
 
     def _x_slotisnone(self, e: ir.SlotIsNone) -> int:
-        return int((self.box, self._slot(e.place)) not in self.state.packets)
+        return int(self._slot(e.place) not in self.state.packets)
 
     def _x_takeslot(self, e: ir.TakeSlot) -> Any:
-        return self.state.packets.pop((self.box, self._slot(e.place)), 0)
+        return self.state.packets.pop(self._slot(e.place), 0)
 
     def _x_cycles(self, e: ir.Cycles) -> Var:
         return self.unknown("time", 64, "time")

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import functools
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
 
 from penstock.lang.arguments import ArgumentContext, ArgumentError, parse_prefix
 from penstock.verify.box import Box, Ending, Step
+from penstock.verify.executor import NotDecided
 from penstock.verify.intervals import Intervals
 from penstock.verify.packet import SymbolicPacket
-from penstock.verify.path import Path, Place
-from penstock.verify.state import FlowState
+from penstock.verify.path import Fact, Path, Place
+from penstock.verify.state import BoxState
+from penstock.verify.substitution import substitute, variables
+from penstock.verify.terms import Term, Value
 
 __all__ = ["Host", "Network", "NetworkError", "Way", "load_network"]
 
-_MAX_HOPS = 100_000
+_MAX_HOPS = 2_000_000
 
 
 class NetworkError(Exception):
@@ -33,20 +36,47 @@ class Host:
     addresses: Intervals | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Trail:
+    """The boxes that a packet came through, the last one first."""
+
+    before: Trail | None
+    box: str
+    steps: tuple[Step, ...]
+
+    def __iter__(self) -> Iterator[tuple[str, Step]]:
+        """(box, element) in the order of the way."""
+        boxes: list[Trail] = []
+        here: Trail | None = self
+        while here is not None:
+            boxes.append(here)
+            here = here.before
+        return ((trail.box, step) for trail in reversed(boxes) for step in trail.steps)
+
+
+#: what the boxes remember, by their names
+States = dict[str, BoxState]
+
+
 @dataclass(slots=True)
 class Way:
     """One way of a packet to its end. ``kind``: delivered (at the host ``node``), left (an interface without a link), dropped,
-    fault, held, loop, undecided."""
+    fault, held, loop, undecided. What boxes remember (``state``) is there for packets that left or were delivered."""
 
     kind: str
     node: str
     interface: str
     packet: SymbolicPacket
     path: Path
-    state: FlowState
-    steps: tuple[Step, ...]
+    state: States
+    trail: Trail | None
     place: Place
     reason: str = ""
+
+    @property
+    def steps(self) -> list[tuple[str, Step]]:
+        """(box, element) in the order of the way."""
+        return list(self.trail or ())
 
 
 @dataclass(slots=True)
@@ -55,11 +85,10 @@ class _Item:
     interface: str
     packet: SymbolicPacket
     path: Path
-    state: FlowState
-    steps: tuple[Step, ...]
-    #: the packets that came in at a place before, the last first
-    before: tuple[Any, ...]
-
+    state: States
+    trail: Trail | None
+    #: the packets that came in here before, by (node, interface)
+    before: dict[tuple[str, str], tuple[SymbolicPacket, ...]]
 
 
 @dataclass
@@ -137,59 +166,108 @@ class Network:
 
     # Ways
 
-    def send(self, node: str, packet: SymbolicPacket, path: Path | None = None, state: FlowState | None = None,
+    def send(self, node: str, packet: SymbolicPacket, path: Path | None = None, state: States | None = None,
              *, interface: str = "") -> list[Way]:
         """All ways of a packet that a host sends, or that a box is given at ``interface``."""
-        path, state = path or Path(), state or FlowState()
         if node in self.hosts:
-            self.host(node)
             if (node, "") not in self.links:
                 raise NetworkError(f"host '{node}' is not linked to anything")
             first = self.links[node, ""]
         else:
             first = self._end(f"{node}:{interface}")
         found: list[Way] = []
-        work = [_Item(*first, packet, path, state, (), ())]
+        work = [_Item(*first, packet, path or Path(), dict(state or {}), None, {})]
         hops = 0
         while work:
             item = work.pop()
             hops += 1
             if hops > _MAX_HOPS:
-                raise NetworkError(f"more than {_MAX_HOPS} hops: the question has too many ways")
+                raise NotDecided(f"more than {_MAX_HOPS} hops: the question has too many ways")
             self._hop(item, work, found)
         return found
 
     def _hop(self, item: _Item, work: list[_Item], found: list[Way]) -> None:
-        node, interface = item.node, item.interface
+        node, interface, packet = item.node, item.interface, item.packet
         if node in self.hosts:
-            found.append(Way("delivered", node, "", item.packet, item.path, item.state, item.steps, Place(node)))
+            found.append(Way("delivered", node, "", packet, item.path, item.state, item.trail, Place(node)))
             return
         box = self.boxes[node]
+        reason, kind = "", "dropped"
         if interface not in box.inputs:
-            found.append(Way("dropped", node, interface, item.packet, item.path, item.state, item.steps, Place(node),
-                             f"nothing reads from interface '{interface}'"))
+            reason = f"nothing reads from interface '{interface}'"
+        earlier = item.before.get((node, interface), ())
+        if earlier and (loop := _comes_back(packet, earlier)):
+            reason, kind = loop, "loop"
+        if reason:
+            found.append(Way(kind, node, interface, packet, item.path, {}, item.trail, Place(node), reason))
             return
-        mark = (node, interface, _without_ttl(item.packet))
-        earlier = item.before
-        while earlier:
-            if earlier[0] == mark:
-                reason = "it comes back" + ("" if earlier[1] == item.packet.signature() else ", until its TTL ends")
-                found.append(Way("loop", node, interface, item.packet, item.path, item.state, item.steps, Place(node), reason))
-                return
-            earlier = earlier[2]
-        before = (mark, item.packet.signature(), item.before)
-        for ending in box.run(interface, item.packet, item.path, item.state, name=node):
-            self._ended(ending, node, item, before, work, found)
+        item.before[node, interface] = (*earlier, packet)
+        names = _Names(node, packet)
+        endings = box.run(interface, names.inside(packet, item.path), names.path_inside(item.path), item.state.get(node))
+        going = sum(e.kind == "exit" for e in endings)
+        for ending in endings:
+            self._ended(ending, item, names, work, found, alone=going == 1)
 
-    def _ended(self, ending: Ending, node: str, item: _Item, before: Any, work: list[_Item], found: list[Way]) -> None:
-        steps = (*item.steps, *ending.steps)
-        if ending.kind == "exit":
-            peer = self.links.get((node, ending.interface))
-            if peer is not None:
-                work.append(_Item(*peer, ending.packet, ending.path, ending.state, steps, before))
-                return
-        kind = "left" if ending.kind == "exit" else ending.kind
-        found.append(Way(kind, node, ending.interface, ending.packet, ending.path, ending.state, steps, ending.place, ending.reason))
+    def _ended(self, ending: Ending, item: _Item, names: _Names, work: list[_Item], found: list[Way], *, alone: bool) -> None:
+        node = item.node
+        trail = Trail(item.trail, node, ending.steps)
+        packet, path = names.outside(ending, item.path)
+        if ending.kind != "exit":
+            place = ending.place._replace(box=node)
+            found.append(Way(ending.kind, node, ending.interface, packet, path, {}, trail, place, ending.reason))
+            return
+        # The only one that goes on goes on with what there is.
+        state, before = (item.state, item.before) if alone else (item.state.copy(), item.before.copy())
+        state[node] = ending.state
+        peer = self.links.get((node, ending.interface))
+        if peer is None:
+            found.append(Way("left", node, ending.interface, packet, path, state, trail, ending.place._replace(box=node)))
+        else:
+            work.append(_Item(*peer, packet, path, state, trail, before))
+
+
+class _Names:
+    """A box's own variables are named relative to it inside, and by its name elsewhere."""
+
+    def __init__(self, node: str, packet: SymbolicPacket):
+        self.prefix = f"{node}/"
+        self.there: dict[Term, Value] = {}
+        if any(name.startswith(self.prefix) for name in packet.names):
+            mine = (v for value in packet.values if isinstance(value, Term) for v in variables(value) if v.name.startswith(self.prefix))
+            self.there = {v: v.named("@" + v.name.removeprefix(self.prefix)) for v in mine}
+
+    def inside(self, packet: SymbolicPacket, path: Path) -> SymbolicPacket:
+        return packet.renamed(self.there, path.range) if self.there else packet
+
+    def path_inside(self, path: Path) -> Path:
+        return Path().with_facts(_renamed(path.facts, self.there, path)) if self.there else path
+
+    def outside(self, ending: Ending, path: Path) -> tuple[SymbolicPacket, Path]:
+        """The packet as others see it, and what is known then."""
+        if not ending.own and not self.there:
+            return ending.packet, ending.path
+        found = {v for value in ending.packet.values if isinstance(value, Term) for v in variables(value)}
+        for fact in ending.facts:
+            found |= variables(fact.condition)
+        known: dict[Term, Value] = {v: v.named(self.prefix + v.name[1:]) for v in found if v.name.startswith("@")}
+        return ending.packet.renamed(known, path.range), path.with_facts(_renamed(ending.facts, known, path))
+
+
+def _renamed(facts: Iterable[Fact], known: Mapping[Term, Value], path: Path) -> Iterator[Fact]:
+    for fact in facts:
+        condition = substitute(fact.condition, known, path.range)
+        if isinstance(condition, Term):
+            yield Fact(condition, fact.truth, fact.place)
+
+
+def _comes_back(packet: SymbolicPacket, earlier: tuple[SymbolicPacket, ...]) -> str:
+    """How the packet is one that was here before; empty where it is another one."""
+    for before in earlier:
+        if before.signature == packet.signature:
+            return "it comes back"
+        if _without_ttl(before) == _without_ttl(packet):
+            return "it comes back, until its TTL ends"
+    return ""
 
 
 def _without_ttl(packet: SymbolicPacket) -> Any:
@@ -197,7 +275,7 @@ def _without_ttl(packet: SymbolicPacket) -> Any:
     start = packet.meta["data"]
     assert isinstance(start, int)
     moving = {start + 14 + 8, start + 14 + 10, start + 14 + 11}
-    return tuple((at, cell) for at, cell in sorted(packet.cells.items()) if at not in moving), packet.meta["length"]
+    return {at: cell for at, cell in packet.cells.items() if at not in moving}, packet.meta["length"]
 
 
 def _prefix(text: str) -> tuple[int, int]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from penstock.packet import headers
 from penstock.packet.headers import Field, Header
 from penstock.packet.layout import BUFFER_OFFSET, DEFAULT_HEADROOM
+from penstock.verify.substitution import substitute, variables
 from penstock.verify.terms import Ranges, Term, Value, Var, add, extend, fold_sum, join, multiply, piece, subtract
 
 __all__ = ["HEADER_TYPES", "PARTS", "Rest", "SymbolicPacket", "chain_of", "fields_of", "replaced"]
@@ -43,9 +46,12 @@ class Rest:
         return Rest(self.name, self.start + by, self.length)
 
 
-@dataclass(slots=True)
+@dataclass
 class SymbolicPacket:
-    """``cells`` are the bytes that are known as terms, by offset in the packet's slot; ``meta`` the metadata."""
+    """``cells`` are the bytes that are known as terms, by offset in the packet's slot; ``meta`` the metadata.
+
+    One that is on its way between boxes is not changed any more.
+    """
 
     cells: dict[int, Value] = field(default_factory=dict)
     meta: dict[str, Value] = field(default_factory=dict)
@@ -173,9 +179,29 @@ class SymbolicPacket:
             total = add(total, extend(word, 64, ranges), 64)
         return fold_sum(total, ranges)
 
-    def signature(self) -> tuple[object, ...]:
+    @functools.cached_property
+    def signature(self) -> Hashable:
         """The same for packets that cannot be told apart."""
-        return (tuple(sorted(self.cells.items())), tuple(self.meta.items()), self.rest, tuple(sorted(self.annotations.items())))
+        return frozenset(self.cells.items()), tuple(self.meta.values()), self.rest, frozenset(self.annotations.items())
+
+    @property
+    def values(self) -> Iterator[Value]:
+        """Every value in it."""
+        yield from self.cells.values()
+        yield from self.meta.values()
+        yield from self.annotations.values()
+
+    @functools.cached_property
+    def names(self) -> frozenset[str]:
+        """The names of all variables in it."""
+        return frozenset(v.name for value in self.values if isinstance(value, Term) for v in variables(value))
+
+    def renamed(self, known: Mapping[Term, Value], ranges: Ranges) -> SymbolicPacket:
+        """With variables replaced."""
+        return SymbolicPacket(
+            {at: substitute(value, known, ranges) for at, value in self.cells.items()},
+            {name: substitute(value, known, ranges) for name, value in self.meta.items()}, self.rest,
+            {at: substitute(value, known, ranges) for at, value in self.annotations.items()})
 
 
 def replaced(old: Value, width: int, low: int, value: Value, bits: int) -> Value:

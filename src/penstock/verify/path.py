@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -46,7 +47,7 @@ _EMPTY = Intervals(())
 class Path:
     """Facts so far. ``assume`` adds one and tells whether that can be."""
 
-    __slots__ = ("clash", "domains", "facts", "places", "same")
+    __slots__ = ("_signature", "clash", "domains", "facts", "places", "same")
 
     def __init__(self) -> None:
         self.domains: dict[Term, Intervals] = {}
@@ -57,6 +58,14 @@ class Path:
         self.same: dict[Term, Value] = {}
         #: the facts that contradicted each other last
         self.clash: tuple[Fact, ...] = ()
+        self._signature: tuple[int, Hashable] = (-1, None)
+
+    @property
+    def signature(self) -> Hashable:
+        """The same for paths on which the same is known."""
+        if self._signature[0] != len(self.facts):
+            self._signature = len(self.facts), frozenset((f.condition, f.truth) for f in self.facts)
+        return self._signature[1]
 
     def copy(self) -> Path:
         made = Path()
@@ -217,17 +226,15 @@ class Path:
             return self._narrow(condition.key[0], condition.key[1], condition.key[2], truth, fact)
         return True
 
-    def without(self, base: Path, dropped: Term) -> Path:
-        """From ``base`` on, the facts of this path but for one."""
-        made = base.copy()
-        for fact in self.facts[len(base.facts):]:
-            if fact.condition is dropped:
-                continue
+    def with_facts(self, facts: Iterable[Fact]) -> Path:
+        """This and more facts, which do not contradict it."""
+        made = self.copy()
+        for fact in facts:
             condition = fact.condition
             is_set = isinstance(condition, Op) and condition.key[0] == "in"
             if not (made.confine(condition.key[1], Intervals(condition.key[2]), fact.place) if is_set
                     else made.assume(condition, fact.truth, fact.place)):
-                raise AssertionError("fewer facts contradict each other")
+                raise AssertionError("facts that held together contradict each other")
         return made
 
     def because(self, condition: Value) -> tuple[Fact, ...]:

@@ -51,7 +51,7 @@ def call_primitive(executor: Executor, owner: Any, name: str, args: list[Any]) -
 # Tables
 
 def _entries(executor: Executor, table: Table) -> tuple[Entry, ...]:
-    return executor.state.entries.get((executor.box, table.slots.offset), ())
+    return executor.state.entries.get(table.slots.offset, ())
 
 
 def _find(executor: Executor, table: Table, key: list[Value]) -> int:
@@ -137,19 +137,19 @@ def _insert(executor: Executor, table: Table, key: list[Value]) -> int:
     for entry in mine:
         # The answer stands among the facts from here on, so that it is not asked again at every look.
         executor.decide_whole(_same(executor, table, parts, entry.key))
-    executor.state.entries[executor.box, table.slots.offset] = (*mine, Entry(parts, index))
+    executor.state.entries[table.slots.offset] = (*mine, Entry(parts, index))
     return index
 
 
 def _remove(executor: Executor, table: Table, args: list[Value]) -> int:
     index = executor.known(args[0], "the entry to remove")
     left = tuple(e for e in _entries(executor, table) if e.index != index)
-    executor.state.entries[executor.box, table.slots.offset] = left
+    executor.state.entries[table.slots.offset] = left
     return 0
 
 
 def _clear(executor: Executor, table: Table, args: list[Value]) -> int:
-    executor.state.entries[executor.box, table.slots.offset] = ()
+    executor.state.entries[table.slots.offset] = ()
     return 0
 
 

@@ -186,6 +186,8 @@ def no_spoofing(network: Network, tenant: str) -> Answer:
     foreign = Place(text="an address that is not its own")
     for item in sent:
         source = item.packet.field("ip", "src")
+        for way in item.ways:
+            way.path = way.path.copy()
         item.ways = [w for w in item.ways if w.kind == "undecided" or w.path.confine(source, own.complement(32), foreign)]
     return _answer(question, network, sent, lambda w: w.kind in ("delivered", "left") and w.node != tenant, good=False,
                    found=f"packets of {tenant} get out with an address that is not its own", none="none gets out")
@@ -198,7 +200,7 @@ def waypoint(network: Network, box: str, source: str, target: str, traffic: Traf
         raise NetworkError(f"there is no box '{box}' (there are {', '.join(network.boxes)})")
     question = f"does {traffic.text} from {source} to {target} pass {box}?"
     return _answer(question, network, _all_ways(network, source, traffic),
-                   lambda w: w.kind == "delivered" and w.node == target and all(s.box != box for s in w.steps),
+                   lambda w: w.kind == "delivered" and w.node == target and all(name != box for name, _ in w.steps),
                    good=False, found=f"some get to {target} without", none=f"all that arrive pass {box}")
 
 
@@ -222,6 +224,7 @@ def unchanged(network: Network, what: str, source: str, target: str, traffic: Tr
             answer = way.path.decide(condition)
             if answer:
                 continue
+            way.path = way.path.copy()
             if answer is None and not way.path.assume(condition, False, Place(text=f"{what} is another one")):
                 continue
             witness, _ = _witness(item, [way])
@@ -254,7 +257,8 @@ def _change(what: str, sent: SymbolicPacket, got: SymbolicPacket, witness: Witne
         return "it is another one"
     header, _, name = what.partition(".")
     before, after = sent.field(header, name), got.field(header, name)
-    return f"{number_text(what, evaluate(before, witness.numbers))} becomes {number_text(what, evaluate(after, witness.numbers))} in the example"
+    first, last = (number_text(what, evaluate(value, witness.numbers)) for value in (before, after))
+    return f"{first} becomes {last} in the example"
 
 
 def tcp(network: Network, client: str, server: str, traffic: Traffic) -> Answer:

@@ -82,6 +82,7 @@ def _answered(network: Network, client: str, server: str, syn: SymbolicPacket, f
             ("it acknowledges the client's sequence number plus 1", second.packet.field("tcp", "acknowledgement"),
              terms.add(syn.field("tcp", "sequence"), 1, 32)),
         ]
+        second.path = second.path.copy()
         conditions, failed = _expect(second.path, checks, client)
         if failed:
             found.append(Handshake("SYN/ACK", syn, [first, second], reason=f"the client refuses the SYN/ACK: {failed}"))
@@ -101,6 +102,7 @@ def _established(network: Network, client: str, server: str, syn: SymbolicPacket
             found.append(Handshake("ACK", syn, ways, conditions, _lost("the ACK", third, server)))
             continue
         got, before = third.packet, first.packet
+        third.path = third.path.copy()
         more, failed = _expect(third.path, [
             ("it comes from where the SYN came from", got.field("ip", "src"), before.field("ip", "src")),
             ("it is sent to where the SYN was sent to", got.field("ip", "dst"), before.field("ip", "dst")),

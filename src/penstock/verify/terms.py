@@ -9,7 +9,7 @@ linear modulo 65,535, so that a checksum that was adjusted is known to be right.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -48,15 +48,18 @@ __all__ = [
 ]
 
 _known: WeakValueDictionary[tuple[Any, ...], Term] = WeakValueDictionary()
+_serials = count()
 _ONES = 0xFFFF
 
 
 class Term:
     """A value that is not known. ``key`` tells what it is; two terms with the same key are one object."""
 
-    __slots__ = ("__weakref__", "bits", "key", "span")
+    __slots__ = ("__weakref__", "bits", "key", "serial", "span")
     bits: int
     key: tuple[Any, ...]
+    #: terms that exist have an order, in which they stand in sums
+    serial: int
     #: the least and the greatest number that it can be anywhere
     span: tuple[int, int]
 
@@ -74,7 +77,7 @@ def _made(cls: Any, bits: int, key: tuple[Any, ...]) -> Any:
     found = _known.get(whole)
     if found is None:
         found = cls.__new__(cls)
-        found.bits, found.key = bits, key
+        found.bits, found.key, found.serial = bits, key, next(_serials)
         found.span = _span(found)
         _known[whole] = found
     return found
@@ -106,7 +109,10 @@ def _spans(term: Term) -> tuple[int, int]:
 
 
 class Var(Term):
-    """A variable with a name for people; ``low`` and ``high`` hold always. ``kind``: packet, state, random, time, or open: left open in the question."""
+    """A variable with a name for people; ``low`` and ``high`` hold always.
+
+    ``kind``: packet, state, random, time, or open (left open in the question).
+    """
 
     __slots__ = ()
 
@@ -117,7 +123,7 @@ class Var(Term):
         found = _known.get(whole)
         if found is None:
             found = object.__new__(cls)
-            found.bits, found.key, found.span = bits, key, (low, top)
+            found.bits, found.key, found.serial, found.span = bits, key, next(_serials), (low, top)
             _known[whole] = found
         return found  # type: ignore[return-value]
 
@@ -136,6 +142,10 @@ class Var(Term):
     @property
     def kind(self) -> str:
         return str(self.key[3])
+
+    def named(self, name: str) -> Var:
+        """The same under another name."""
+        return Var(name, self.bits, self.low, self.high, self.kind)
 
     def __str__(self) -> str:
         return self.name
@@ -188,7 +198,7 @@ class Slice(Term):
 
 
 class Ones(Term):
-    """A ones'-complement sum of 16 bits. key: (((term, factor), ...), const), modulo 65,535, in the order of names."""
+    """A ones'-complement sum of 16 bits. key: (((term, factor), ...), const), modulo 65,535."""
 
     __slots__ = ()
 
@@ -227,8 +237,8 @@ def _linear(items: dict[Term, int], const: int, bits: int) -> Value:
     return _made(Linear, bits, (tuple(left), const))  # type: ignore[no-any-return]
 
 
-def _order(item: tuple[Term, int]) -> tuple[str, int]:
-    return str(item[0]), item[1]
+def _order(item: tuple[Term, int]) -> int:
+    return item[0].serial
 
 
 def _parts(value: Value, items: dict[Term, int], factor: int) -> int:
@@ -473,7 +483,7 @@ def _bitwise(name: str, a: Value, b: Value, bits: int, rule: Callable[[Value, Va
             if isinstance(x, int) and isinstance(y, int):
                 made = {"and": x & y, "or": x | y, "xor": x ^ y}[name]
             else:
-                first, second = sorted((a, b), key=str)
+                first, second = (a, b) if isinstance(b, int) or (isinstance(a, Term) and a.serial < b.serial) else (b, a)
                 return _made(Op, bits, (name, first, second))  # type: ignore[no-any-return]
         parts.append((made, high - low))
     return join(parts)
@@ -620,7 +630,7 @@ def compare(op: str, a: Value, b: Value, bits: int) -> Value:
             if _size(difference) < _size(a) + _size(b):
                 # What stands on both sides goes.
                 return compare("eq", difference, 0, bits)
-            if str(b) < str(a):
+            if b.serial < a.serial:
                 a, b = b, a
         elif isinstance(a, Linear) and len(a.items) == 1 and a.items[0][1] in (1, -1):
             assert isinstance(b, int)
