@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from penstock.elements import catalog
 from penstock.lang.load import flatten
 from penstock.verify.box import Ending
 from penstock.verify.example import bytes_of, holds, matches
+from penstock.verify.network import Way
 from penstock.verify.packet import SymbolicPacket
 from penstock.verify.replay import Dataplane
 from penstock.verify.substitution import variables
@@ -53,7 +55,7 @@ def concrete(packet: SymbolicPacket, chance: random.Random, interesting: dict[st
             # What rings give; a device may give others.
             known[variable] = 0
         elif variable.name.endswith("payload length"):
-            known[variable] = chance.choice([0, 1, 2, 7, 40, 301])
+            known[variable] = min(chance.choice([0, 1, 2, 7, 40, 301]), variable.high)
         else:
             known[variable] = chance.randint(variable.low, variable.high)
     size = next((n for v, n in known.items() if v.name.endswith("payload length")), 0)
@@ -66,7 +68,14 @@ def concrete(packet: SymbolicPacket, chance: random.Random, interesting: dict[st
     return bytes_of(packet, known, payload), known
 
 
-def unexplained(endings: list[Ending], known: dict[Var, int], out: list[tuple[str, bytes]]) -> str:
+def _where(ending: Ending | Way) -> str:
+    """Where packets come out; empty where they do not."""
+    if isinstance(ending, Way):
+        return ending.node if ending.kind == "delivered" else f"{ending.node}:{ending.interface}" if ending.kind == "left" else ""
+    return ending.interface if ending.kind == "exit" else ""
+
+
+def unexplained(endings: Sequence[Ending | Way], known: dict[Var, int], out: list[tuple[str, bytes]]) -> str:
     """Why the answer is wrong about this packet; empty where it is right."""
     possible = [e for e in endings if holds(e.path, known)]
     if not possible:
@@ -74,10 +83,10 @@ def unexplained(endings: list[Ending], known: dict[Var, int], out: list[tuple[st
     if any(e.kind == "undecided" for e in possible):
         return "undecided: " + next(e.reason for e in possible if e.kind == "undecided")
     for interface, frame in out:
-        if not any(e.kind == "exit" and e.interface == interface and matches(e.packet, known, frame) for e in possible):
-            return f"it left through {interface} as {frame.hex()}, which no ending allows: {[(e.kind, e.interface) for e in possible]}"
-    if not out and all(e.kind == "exit" for e in possible):
-        return f"nothing came out, but it should through {[e.interface for e in possible]}"
+        if not any(_where(e) == interface and matches(e.packet, known, frame) for e in possible):
+            return f"it left through {interface} as {frame.hex()}, which no ending allows: {[(e.kind, _where(e)) for e in possible]}"
+    if not out and all(map(_where, possible)):
+        return f"nothing came out, but it should through {[_where(e) for e in possible]}"
     return ""
 
 

@@ -9,7 +9,7 @@ from penstock.verify import terms
 from penstock.verify.describe import number_text
 from penstock.verify.example import Contradiction, bytes_of, find_example
 from penstock.verify.network import Network, NetworkError, Way
-from penstock.verify.packet import SymbolicPacket
+from penstock.verify.packet import HEADER_TYPES, SymbolicPacket
 from penstock.verify.path import Path, Place
 from penstock.verify.substitution import evaluate
 from penstock.verify.tcp import Handshake, connect
@@ -207,6 +207,9 @@ def waypoint(network: Network, box: str, source: str, target: str, traffic: Traf
 def unchanged(network: Network, what: str, source: str, target: str, traffic: Traffic) -> Answer:
     """Whether a field (``ip.src``), or the ``payload``, is at the target what it was at the source, for all packets that arrive."""
     network.host(target)
+    header, _, name = what.partition(".")
+    if what != "payload" and name not in (HEADER_TYPES[header].FIELDS if header in HEADER_TYPES else ()):
+        raise NetworkError(f"there is no field '{what}' (there are payload, and such as ip.src, tcp.sequence)")
     question = f"is {what} of {traffic.text} unchanged from {source} to {target}?"
     arrives = False
     undecided: list[Way] = []
