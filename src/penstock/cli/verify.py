@@ -172,7 +172,7 @@ def _as_dict(assertion: Assertion, answer: Answer, seconds: float, network: Netw
                 {"condition": fact_text(f), "file": f.place.file, "line": f.place.line} for f in s.facts]} for box, s in witness.way.steps],
         }
         if args.replay:
-            found["replay"] = _replayed(answer, network)
+            found["example"]["replay"] = _replayed(answer, network)
     return found
 
 

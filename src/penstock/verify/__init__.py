@@ -2,3 +2,30 @@
 
 In come configurations, topologies and questions; out go answers with the packets they hold for, an example, and the way.
 """
+
+from penstock.verify.box import Box, Ending, Step
+from penstock.verify.executor import NotDecided
+from penstock.verify.network import Host, Network, NetworkError, Way, load_network
+from penstock.verify.policy import Assertion, PolicyError, parse_policy
+from penstock.verify.questions import Answer, Witness
+from penstock.verify.traffic import Traffic, TrafficError, parse_traffic
+
+__all__ = [
+    "Answer",
+    "Assertion",
+    "Box",
+    "Ending",
+    "Host",
+    "Network",
+    "NetworkError",
+    "NotDecided",
+    "PolicyError",
+    "Step",
+    "Traffic",
+    "TrafficError",
+    "Way",
+    "Witness",
+    "load_network",
+    "parse_policy",
+    "parse_traffic",
+]

@@ -6,11 +6,11 @@ from penstock.verify.intervals import Intervals
 from penstock.verify.network import Way
 from penstock.verify.packet import SymbolicPacket
 from penstock.verify.path import Fact, Path
-from penstock.verify.terms import Op, Slice, Term, Var
+from penstock.verify.terms import Ones, Op, Slice, Term, Var
 
 __all__ = ["describe_frame", "describe_numbers", "describe_set", "fact_text", "number_text", "steps_of"]
 
-_MOST = 6
+_MOST, _LONG = 6, 120
 _PROTOCOLS = {1: "ICMP", 6: "TCP", 17: "UDP"}
 
 
@@ -87,6 +87,10 @@ def fact_text(fact: Fact) -> str:
     condition = fact.condition
     if isinstance(condition, Op) and condition.key[0] in ("eq", "lt", "le", "in"):
         name, left, right = condition.key
+        if isinstance(left, Ones) and name == "eq" and right == 0xFFFF:
+            # A checksum is the sum's complement.
+            over = sorted({v.name for v in _vars(left)})
+            return f"the checksum over {', '.join(over[:3])}{' and others' if len(over) > 3 else ''} is {'' if fact.truth else 'not '}0"
         if name in ("lt", "le") and isinstance(left, int):
             inner = Intervals(((left + (name == "lt"), (1 << right.bits) - 1),))
             left = right
@@ -95,13 +99,17 @@ def fact_text(fact: Fact) -> str:
         elif isinstance(right, int) and not isinstance(left, int):
             inner = Intervals((((0, right - (name == "lt")) if name != "eq" else (right, right)),))
         else:
-            return str(fact)
-        text = str(left)
+            return _short(str(fact))
+        text = _short(str(left))
         if isinstance(left, Slice) and left.key[1] + left.bits == left.key[0].bits and str(left.key[0]).endswith(("ip.src", "ip.dst")):
             low = left.key[1]
             text, inner = str(left.key[0]), Intervals(tuple((a << low, (b + 1 << low) - 1) for a, b in inner.parts))
         return f"{text} is {'' if fact.truth else 'not '}{_listing(text, inner)}"
-    return str(fact)
+    return _short(str(fact))
+
+
+def _short(text: str) -> str:
+    return text if len(text) < _LONG else text[:_LONG - 1] + "…"
 
 
 def _is_said(fact: Fact, said: set[Term]) -> bool:

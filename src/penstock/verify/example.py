@@ -10,9 +10,9 @@ from penstock.verify.intervals import Intervals
 from penstock.verify.packet import Rest, SymbolicPacket
 from penstock.verify.path import Path
 from penstock.verify.substitution import evaluate, variables
-from penstock.verify.terms import Slice, Value, Var
+from penstock.verify.terms import Slice, Var
 
-__all__ = ["Contradiction", "bytes_of", "find_example", "holds", "matches"]
+__all__ = ["Contradiction", "bytes_of", "find_example", "holds", "matches", "plain_example"]
 
 _TRIES, _TRIES_FIRST = 400, 20
 #: what an example shows where anything would do: addresses and ports that people recognise
@@ -35,20 +35,18 @@ def holds(path: Path, known: Mapping[Var, int]) -> bool:
     return True
 
 
-def find_example(path: Path, packets: Iterable[SymbolicPacket] = (), extra: Iterable[Value] = ()) -> dict[Var, int] | None:
+def plain_example(path: Path, packets: Iterable[SymbolicPacket] = ()) -> dict[Var, int] | None:
+    """What :func:`find_example` tries first: the numbers that people would take."""
+    known = _guess(path, _variables_of(path, packets), None)
+    return known if known is not None and holds(path, known) else None
+
+
+def find_example(path: Path, packets: Iterable[SymbolicPacket] = ()) -> dict[Var, int] | None:
     """A number for every variable so that all facts hold; None where none was found. Raises Contradiction where there is none.
 
     First what the intervals allow, then chance, then z3 where it is installed.
     """
-    wanted: set[Var] = set()
-    for fact in path.facts:
-        wanted |= variables(fact.condition)
-    for packet in packets:
-        for value in (*packet.cells.values(), *packet.meta.values()):
-            wanted |= variables(value)
-    for value in extra:
-        wanted |= variables(value)
-    order = sorted(wanted, key=lambda v: v.name)
+    order = _variables_of(path, packets)
     chance = random.Random(1)
     for turn in range(_TRIES):
         known = _guess(path, order, chance if turn else None)
@@ -57,6 +55,16 @@ def find_example(path: Path, packets: Iterable[SymbolicPacket] = (), extra: Iter
         if turn == _TRIES_FIRST and (solved := _solve(path, order)) is not None:
             return solved
     return None
+
+
+def _variables_of(path: Path, packets: Iterable[SymbolicPacket]) -> list[Var]:
+    wanted: set[Var] = set()
+    for fact in path.facts:
+        wanted |= variables(fact.condition)
+    for packet in packets:
+        for value in packet.values:
+            wanted |= variables(value)
+    return sorted(wanted, key=lambda v: v.name)
 
 
 def _guess(path: Path, order: list[Var], chance: random.Random | None) -> dict[Var, int] | None:

@@ -98,6 +98,8 @@ class Network:
     boxes: dict[str, Box] = field(default_factory=dict)
     hosts: dict[str, Host] = field(default_factory=dict)
     links: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    #: what questions were asked already, and what became of the packets; forgotten when the network changes
+    asked: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def add_box(self, name: str, text: str, *, file: str = "config", unknown: Iterable[str] = ()) -> None:
         """A box with a configuration; ``unknown`` are parts of its state (``element.field``) that may be anything.
@@ -119,6 +121,7 @@ class Network:
         self.hosts[name] = Host(name, Intervals.of(parts) if parts else None)
 
     def _check_name(self, name: str) -> None:
+        self.asked.clear()
         if name in self.boxes or name in self.hosts:
             raise NetworkError(f"'{name}' is there twice")
         if not name or any(c in name for c in ": \t"):
@@ -135,6 +138,7 @@ class Network:
             if end in self.links:
                 there = ":".join(self.links[end]).rstrip(":")
                 raise NetworkError(f"{':'.join(end).rstrip(':')} is linked twice, to {there} and in '{one} {other}'")
+        self.asked.clear()
         self.links[ends[0]], self.links[ends[1]] = ends[1], ends[0]
 
     def _end(self, text: str) -> tuple[str, str]:

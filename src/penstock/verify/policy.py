@@ -23,7 +23,8 @@ isolate A B                          neither can send the other anything
 no spoofing from A                   nothing gets out of A with an address that is not its own
 no loops
 not ASSERTION                        it does not hold, and that is known
-PACKETS is any, tcp, udp or icmp, then: src PREFIX, to PREFIX, port N[-M], src port N[-M], proto N; !PREFIX is all others."""
+PACKETS is any, tcp, udp or icmp, then: src PREFIX, to PREFIX, port N[-M], src port N[-M], proto N, fragments;
+!PREFIX is all others."""
 
 
 class PolicyError(ValueError):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from penstock.verify import terms
 from penstock.verify.describe import number_text
-from penstock.verify.example import Contradiction, bytes_of, find_example
+from penstock.verify.example import Contradiction, bytes_of, find_example, plain_example
 from penstock.verify.network import Network, NetworkError, Way
 from penstock.verify.packet import HEADER_TYPES, SymbolicPacket
 from penstock.verify.path import Path, Place
@@ -62,18 +62,31 @@ class _Sent:
 
 
 def _all_ways(network: Network, source: str, traffic: Traffic, *, any_source: bool = False) -> list[_Sent]:
-    found: list[_Sent] = []
-    for protocol in traffic.protocols:
-        made = traffic.packet(protocol, source=None if any_source else network.addresses(source))
-        if made is not None:
-            found.append(_Sent(source, made[0], network.send(source, *made)))
+    """What becomes of such packets; asked once, however many questions are about them."""
+    key = (source, traffic.protocol, traffic.fields, any_source)
+    found: list[_Sent] | None = network.asked.get(key)
+    if found is None:
+        found = []
+        for protocol in traffic.protocols:
+            made = traffic.packet(protocol, source=None if any_source else network.addresses(source))
+            if made is not None:
+                found.append(_Sent(source, made[0], network.send(source, *made)))
+        network.asked[key] = found
     return found
 
 
+def _simplicity(way: Way) -> tuple[int, int]:
+    return len(way.path.facts), sum(len(str(fact)) for fact in way.path.facts)
+
+
 def _witness(sent: _Sent, ways: list[Way]) -> tuple[Witness | None, Way | None]:
-    """An example of the first way that has one; and the first way for which it could not be told whether it has."""
+    """An example of the simplest way that has one; and a way for which it could not be told whether it has."""
     doubtful: Way | None = None
-    for way in ways:
+    order = sorted(ways, key=_simplicity)
+    for way in order:
+        if (numbers := plain_example(way.path, [sent.packet, way.packet])) is not None:
+            return Witness(sent.source, way, bytes_of(sent.packet, numbers), numbers), None
+    for way in order:
         try:
             numbers = find_example(way.path, [sent.packet, way.packet])
         except Contradiction:
@@ -184,12 +197,13 @@ def no_spoofing(network: Network, tenant: str) -> Answer:
     question = f"is there no spoofing from {tenant}?"
     sent = _all_ways(network, tenant, Traffic(), any_source=True)
     foreign = Place(text="an address that is not its own")
+    outside: list[_Sent] = []
     for item in sent:
-        source = item.packet.field("ip", "src")
-        for way in item.ways:
-            way.path = way.path.copy()
-        item.ways = [w for w in item.ways if w.kind == "undecided" or w.path.confine(source, own.complement(32), foreign)]
-    return _answer(question, network, sent, lambda w: w.kind in ("delivered", "left") and w.node != tenant, good=False,
+        address = item.packet.field("ip", "src")
+        ways = [replace(way, path=way.path.copy()) for way in item.ways]
+        kept = [w for w in ways if w.kind == "undecided" or w.path.confine(address, own.complement(32), foreign)]
+        outside.append(_Sent(item.source, item.packet, kept))
+    return _answer(question, network, outside, lambda w: w.kind in ("delivered", "left") and w.node != tenant, good=False,
                    found=f"packets of {tenant} get out with an address that is not its own", none="none gets out")
 
 
@@ -214,7 +228,8 @@ def unchanged(network: Network, what: str, source: str, target: str, traffic: Tr
     arrives = False
     undecided: list[Way] = []
     for item in _all_ways(network, source, traffic):
-        for way in item.ways:
+        for sent_way in item.ways:
+            way = replace(sent_way, path=sent_way.path.copy())
             if way.kind == "undecided":
                 undecided.append(way)
             if way.kind != "delivered" or way.node != target:
@@ -227,7 +242,6 @@ def unchanged(network: Network, what: str, source: str, target: str, traffic: Tr
             answer = way.path.decide(condition)
             if answer:
                 continue
-            way.path = way.path.copy()
             if answer is None and not way.path.assume(condition, False, Place(text=f"{what} is another one")):
                 continue
             witness, _ = _witness(item, [way])
@@ -271,7 +285,7 @@ def tcp(network: Network, client: str, server: str, traffic: Traffic) -> Answer:
     tried = connect(network, client, server, traffic)
     works = [h for h in tried if h.works]
     ways = [w for h in tried for w in h.ways]
-    for handshake in sorted(works, key=lambda h: len(h.conditions)):
+    for handshake in sorted(works, key=lambda h: (len(h.conditions), len(h.path.facts))):
         try:
             numbers = find_example(handshake.path, [handshake.syn, *(w.packet for w in handshake.ways)])
         except Contradiction:

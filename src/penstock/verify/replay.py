@@ -63,6 +63,7 @@ class Dataplane:
 def replay(network: Network, node: str, frame: bytes) -> list[tuple[str, bytes]]:
     """(host or ``box:interface``, frame) of everything that arrives when a host sends a frame."""
     planes: dict[str, Dataplane] = {}
+    cache = ImageCache()
     arrived: list[tuple[str, bytes]] = []
     try:
         work = [(*network.links[node, ""], frame)]
@@ -75,7 +76,7 @@ def replay(network: Network, node: str, frame: bytes) -> list[tuple[str, bytes]]
                 continue
             box = network.boxes[here]
             if here not in planes:
-                planes[here] = Dataplane(box.flat(), box.interfaces)
+                planes[here] = Dataplane(box.flat(), box.interfaces, cache=cache)
             for out, sent in planes[here].send(interface, content):
                 peer = network.links.get((here, out))
                 if peer is None:

@@ -66,6 +66,10 @@ def parse_traffic(words: list[str]) -> Traffic:
     fields: list[tuple[str, Intervals]] = []
     while rest:
         word = rest.pop(0)
+        if word == "fragments":
+            # Those behind the first one: they have no transport header.
+            fields.append(("ip.fragment_offset", Intervals(((1, 0x1FFF),))))
+            continue
         if word in ("port", "src", "source", "dst", "to", "proto", "ttl"):
             if word == "src" and rest[:1] == ["port"]:
                 rest.pop(0)
@@ -74,7 +78,7 @@ def parse_traffic(words: list[str]) -> Traffic:
                 raise TrafficError(f"'{word}' needs a value")
             fields.append(_field(word, rest.pop(0)))
         else:
-            known = f"{', '.join(PROTOCOLS)}; src, to, port, src port, proto, ttl"
+            known = f"{', '.join(PROTOCOLS)}; fragments, src, to, port, src port, proto, ttl"
             raise TrafficError(f"'{word}' is not understood in '{text}' (expected {known})")
     if made.protocol == "icmp" and any("port" in name for name, _ in fields):
         raise TrafficError(f"'{text}': ICMP has no ports")

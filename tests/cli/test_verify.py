@@ -1,0 +1,83 @@
+"""penstock verify, as a user runs it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from penstock.cli.main import main
+from penstock.packet.capture import CaptureReader
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "verify"
+BOX = """FromDevice(lan) -> Strip(14) -> CheckIPHeader -> f :: IPFilter(deny dst host 8.8.8.8, allow tcp dst port 80, allow udp dst port 53, deny all)
+  -> DecIPTTL -> rw :: IPRewriter(pattern 1.0.0.1 1024-65535 - - 0 1, drop) -> Unstrip(14) -> ToDevice(wan);
+FromDevice(wan) -> Strip(14) -> CheckIPHeader -> [1] rw; rw[1] -> Unstrip(14) -> ToDevice(lan);
+"""
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> str:
+    file = tmp_path / "edge.click"
+    file.write_text(BOX)
+    return str(file)
+
+
+def test_assertions_are_shown_with_packets_an_example_and_the_way(box: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", box, "allow tcp port 80 from lan to wan", "deny any to 8.8.8.8", "ip.src unchanged from lan to wan", "--replay"]) == 1
+    out = capsys.readouterr().out
+    assert "holds  allow tcp port 80 from lan to wan\n       SYN, SYN/ACK and ACK get through\n" in out
+    assert "packets: syn.ip.dst is all but 8.8.8.8\n                syn.tcp.dst is 80\n" in out
+    assert "example: 192.168.0.1:40000 > 198.51.100.1:80 TCP [S] ttl 64, 54 bytes\n" in out
+    assert "edge/f :: IPFilter(deny dst host 8.8.8.8, allow tcp dst port 80," in out and f"{box}:1\n" in out
+    assert "syn.ip.dst is not 8.8.8.8  (elements/classification.py:" in out
+    assert "holds  deny any to 8.8.8.8\n       none gets there\n" in out
+    assert "FAILS  ip.src unchanged from lan to wan\n       192.168.0.1 becomes 1.0.0.1 in the example\n" in out
+    assert out.count(", as predicted") == 2 and "NOT" not in out
+    assert out.endswith("2 of 3 hold\n") and "assumed: by their abstraction: Rewriter.first_free\n" in out
+
+
+def test_without_assertions_it_is_told_who_reaches_whom(box: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", box, "-b"]) == 1
+    out = capsys.readouterr().out
+    assert "holds  allow any from lan to wan\n" in out and "FAILS  allow any from wan to lan\n       none arrives at lan: they are dropped at edge/rw" in out
+
+
+def test_the_policy_beside_a_file_is_the_question(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(EXAMPLES / "mobile.toml"), "-b"]) == 0
+    assert capsys.readouterr().out.endswith("4 of 4 hold\n")
+
+
+def test_results_as_json_junit_and_capture(box: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    policy = tmp_path / "p"
+    policy.write_text("# a comment\nallow udp from lan to wan\ndeny udp from lan to wan\n")
+    assert main(["verify", box, "-p", str(policy), "--json", "--replay", "--junit", str(tmp_path / "j.xml"), "--pcap", str(tmp_path / "e.pcap")]) == 1
+    first, second = json.loads(capsys.readouterr().out)
+    assert (first["verdict"], first["line"], second["verdict"]) == ("yes", 2, "no")
+    assert first["example"]["node"] == "wan" and "as predicted" in first["example"]["replay"]
+    assert [s["element"] for s in first["example"]["way"]][:3] == ["FromDevice@1", "Strip@2", "CheckIPHeader@3"]
+    suite = ElementTree.parse(tmp_path / "j.xml").getroot()
+    assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
+    assert [len(case.findall("failure")) for case in suite] == [0, 1]
+    with CaptureReader(str(tmp_path / "e.pcap")) as reader:
+        frames = [p.data for p in reader]
+    assert [f.hex() for f in frames] == [first["example"]["sent"], second["example"]["sent"]]
+
+
+@pytest.mark.parametrize(("words", "problem"), [
+    (["no.click"], "penstock verify: no.click: No such file or directory"), (["no.toml"], "penstock verify: no.toml: No such file or directory"),
+    ([str(EXAMPLES / "mobile.toml"), "fly"], "penstock verify: line 1: 'fly' is not understood; a line is one of:\nallow PACKETS"),
+    ([str(EXAMPLES / "mobile.toml"), "-p", "no.policy"], "penstock verify: no.policy: No such file or directory"),
+])
+def test_mistakes_are_told_in_a_line(words: list[str], problem: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", *words]) == 2
+    out, err = capsys.readouterr()
+    assert not out and err.startswith(problem) and "Traceback" not in err
+
+
+def test_a_configuration_with_mistakes_is_shown_as_check_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "x.click").write_text("FromDevice(0) -> Strip(banana) -> ToDevice(1)")
+    assert main(["verify", str(tmp_path / "x.click")]) == 2
+    assert "Strip" in capsys.readouterr().err
