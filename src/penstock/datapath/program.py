@@ -15,7 +15,7 @@ from penstock.datapath.sched import Driver
 from penstock.datapath.source import DatapathFunction
 from penstock.packet.integers import IntType
 
-__all__ = ["Program"]
+__all__ = ["Program", "return_type"]
 
 _BOOL, _U32, _U64 = IntType(1), IntType(32), IntType(64)
 
@@ -70,7 +70,7 @@ class Program:
             name = f"f{len(self._functions)}_{function.name}"
             counter = owner if owner is not None and "faults" in owner.STATE else fault_owner
             worker = Translator(self, name, function, owner, counter)
-            returns = _return_type(function)
+            returns = return_type(function)
             worker.result.rare = function.rare
             self._functions[key] = worker.result
             worker.translate(function, owner, signature, returns=returns, borrows=True)
@@ -100,11 +100,11 @@ class Program:
         number, _, what = name[1:].partition("_")
         element = self.elements[int(number)]
         if what.startswith("push") and what[4:].isdigit():
-            function = type(element).push
+            function = self.meaning(type(element).push)
             worker = Translator(self, name, function, element, element)
             return worker.translate(function, element, [int(what[4:]), ir.PACKET], returns=None)
         if what.startswith("pull") and what[4:].isdigit():
-            function = type(element).pull
+            function = self.meaning(type(element).pull)
             worker = Translator(self, name, function, element, element)
             return worker.translate(function, element, [int(what[4:])], returns=ir.PACKET)
         function = getattr(type(element), what)
@@ -157,7 +157,8 @@ class Program:
         return self.interpreter
 
 
-def _return_type(function: DatapathFunction[Any, Any]) -> ir.Type | None:
+def return_type(function: DatapathFunction[Any, Any]) -> ir.Type | None:
+    """What a function of its own gives, by its annotation."""
     annotation = function.function.__annotations__.get("return")
     if isinstance(annotation, str):
         annotation = {"u32": _U32, "u64": _U64, "bool": _BOOL, "None": None, "Packet | None": ir.PACKET}.get(annotation)

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from penstock.datapath.containers import NONE, Table
 from penstock.datapath.memory import Array, Struct
 from penstock.datapath.packet import Cursor, Packet
-from penstock.datapath.source import datapath
+from penstock.datapath.source import abstraction, datapath
 from penstock.elements.element import Element
 from penstock.packet.integers import u8, u16, u32
 
@@ -354,6 +354,19 @@ class ClassifyingElement(Element):
                     self.output(step[1]).push(p)
                 return
         p.kill()
+
+    @datapath(inline=False)
+    def output_for(self, p: Packet) -> u32:
+        """The output of the first rule that holds; a number that is no output's where none does, or the rule drops."""
+        for tree, port in self.all_rules:
+            if self.holds(tree, p):
+                return u32(port) if port >= 0 else u32(_DROP)
+        return u32(_DROP)
+
+    @abstraction(of=push)
+    def push_by_rule(self, port: int, p: Packet) -> None:
+        """The same in one step, which does not take the rules apart into tests: all that fail the same rules stay together."""
+        self.output(self.output_for(p)).push(p)
 
     @datapath
     def member(self, step: _Set, p: Packet) -> u32:

@@ -28,6 +28,8 @@ _SINKS = ("ToDevice", "ToDump", "ToIPSummaryDump")
 _LEFT_OUT = ("ControlSocket",)
 _MAX_STEPS = 100_000
 _MAX_KNOWN = 20_000
+#: ways with more facts come from long lists of rules, and are not alike
+_MAX_MERGED = 64
 
 
 class _Any(Sequence[str]):
@@ -285,7 +287,7 @@ def _merged(group: dict[frozenset[tuple[Term, bool]], Run], base: Path) -> list[
     while work:
         facts = work.pop()
         run = group.get(facts)
-        if run is None:
+        if run is None or len(facts) > _MAX_MERGED:
             continue
         for condition, truth in facts:
             other = group.get(facts - {(condition, truth)} | {(condition, not truth)})
@@ -321,15 +323,11 @@ def _mentioned(run: Run) -> set[Var]:
     """Variables in what leaves and what is remembered."""
     packets = [e.packet for e in run.events] + ([run.result] if isinstance(run.result, SymbolicPacket) else [])
     keys = [value for entries in run.state.entries.values() for entry in entries for value in entry.key]
-    return {v for value in (*keys, *(value for p in packets for value in p.values)) for v in _variables(value)}
-
-
-def _variables(value: Value) -> set[Var]:
-    return set() if isinstance(value, int) else variables(value)
+    return {v for value in (*keys, *(value for p in packets for value in p.values)) for v in variables(value)}
 
 
 def _matters(condition: Value, mentioned: set[Var]) -> bool:
-    there = _variables(condition)
+    there = variables(condition)
     return not there or any(v.kind in ("packet", "open") or v in mentioned for v in there)
 
 

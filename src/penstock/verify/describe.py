@@ -6,6 +6,7 @@ from penstock.verify.intervals import Intervals
 from penstock.verify.network import Way
 from penstock.verify.packet import SymbolicPacket
 from penstock.verify.path import Fact, Path
+from penstock.verify.substitution import variables
 from penstock.verify.terms import Ones, Op, Slice, Term, Var
 
 __all__ = ["describe_frame", "describe_numbers", "describe_set", "fact_text", "number_text", "steps_of"]
@@ -89,7 +90,7 @@ def fact_text(fact: Fact) -> str:
         name, left, right = condition.key
         if isinstance(left, Ones) and name == "eq" and right == 0xFFFF:
             # A checksum is the sum's complement.
-            over = sorted({v.name for v in _vars(left)})
+            over = sorted({v.name for v in variables(left)})
             return f"the checksum over {', '.join(over[:3])}{' and others' if len(over) > 3 else ''} is {'' if fact.truth else 'not '}0"
         if name in ("lt", "le") and isinstance(left, int):
             inner = Intervals(((left + (name == "lt"), (1 << right.bits) - 1),))
@@ -122,13 +123,7 @@ def _is_said(fact: Fact, said: set[Term]) -> bool:
         if condition.key[0] == "in" or isinstance(right, int):
             base = left.key[0] if isinstance(left, Slice) and left.key[1] + left.bits == left.key[0].bits else left
             return base in said or (isinstance(base, Var) and base.kind not in ("packet", "open"))
-    return all(v.kind not in ("packet", "open") for v in _vars(condition))
-
-
-def _vars(term: Term) -> set[Var]:
-    from penstock.verify.substitution import variables
-
-    return variables(term)
+    return all(v.kind not in ("packet", "open") for v in variables(condition))
 
 
 def describe_frame(frame: bytes) -> str:
@@ -162,6 +157,6 @@ def steps_of(way: Way) -> list[str]:
         arguments = " ".join(step.arguments.split())
         shown = f"({arguments if len(arguments) < 60 else arguments[:59] + '…'})" if arguments else ""
         lines.append(f"{where} :: {step.class_name}{shown}  {step.at}")
-        lines += [f"    {fact_text(fact)}  ({'/'.join(fact.place.file.split('/')[-2:])}:{fact.place.line}: {fact.place.text})"
-                  for fact in step.facts if any(v.kind in ("packet", "open") for v in _vars(fact.condition))]
+        lines += [f"    {fact_text(fact).replace('@', f'{box}/')}  ({fact.place.source}: {fact.place.text})"
+                  for fact in step.facts if any(v.kind in ("packet", "open") for v in variables(fact.condition))]
     return lines

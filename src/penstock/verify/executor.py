@@ -21,7 +21,7 @@ from penstock.verify import terms
 from penstock.verify.intervals import Intervals
 from penstock.verify.packet import SymbolicPacket, replaced
 from penstock.verify.path import Path, Place
-from penstock.verify.primitives import call_primitive
+from penstock.verify.primitives import call_primitive, is_primitive
 from penstock.verify.program import SymbolicProgram
 from penstock.verify.state import BoxState
 from penstock.verify.terms import Join, Op, Term, Value, Var
@@ -94,6 +94,7 @@ class Executor:
         self._made: list[int] = []
         self._prefix: list[int] = []
         self._open: list[list[int]] = []
+        self._memory: dict[tuple[int, ...], Any] = {}
         self._stack: list[tuple[ir.Function, list[Any]]] = []
         self.line: int = 0
         self._statements: dict[type, Callable[[Any], None]] = {
@@ -114,7 +115,7 @@ class Executor:
     def explore(self, function: ir.Function, packet: SymbolicPacket | None, path: Path, state: BoxState) -> list[Run]:
         """Every way through ``function``, given a packet (or nothing), from what is known."""
         runs: list[Run] = []
-        self._open = [[]]
+        self._open, self._memory = [[]], {}
         while self._open:
             self._prefix = self._open.pop()
             self._made = []
@@ -141,6 +142,17 @@ class Executor:
             self._open += [[*self._made, other] for other in range(choices - 1, 0, -1)]
         self._made.append(taken)
         return taken
+
+    def remembered(self, make: Callable[[], Any]) -> Any:
+        """What was made at this point of this way before; the other ways from here need not make it again."""
+        key = tuple(self._made)
+        if key not in self._memory:
+            self._memory[key] = make()
+        return self._memory[key]
+
+    def take(self, path: Path) -> None:
+        """Go on with what is known there."""
+        self.path.become(path)
 
     def decide(self, condition: Value) -> bool:
         """Whether a condition holds on this way."""
@@ -619,9 +631,8 @@ class Executor:
     def _x_call(self, e: ir.Call) -> Any:
         args = [self.eval(a) for a in e.arguments]
         name = e.function.name.partition("_")[2]
-        answer = call_primitive(self, e.function.owner, name, args)
-        if answer is not NotImplemented:
-            return answer
+        if is_primitive(e.function.owner, name):
+            return call_primitive(self, e.function.owner, name, args)
         line = self.line
         result = self.call(e.function, args)
         self.line = line

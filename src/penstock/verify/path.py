@@ -24,8 +24,12 @@ class Place(NamedTuple):
 
     def __str__(self) -> str:
         element = f"{self.box}/{self.element}" if self.box and self.element else self.box or self.element
-        short = "/".join(self.file.split("/")[-2:])
-        return element + (f" ({short}:{self.line})" if self.file else "")
+        return element + (f" ({self.source})" if self.file else "")
+
+    @property
+    def source(self) -> str:
+        """File and line, short."""
+        return f"{'/'.join(self.file.split('/')[-2:])}:{self.line}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +229,11 @@ class Path:
         if isinstance(condition, Op) and condition.key[0] in ("eq", "lt", "le"):
             return self._narrow(condition.key[0], condition.key[1], condition.key[2], truth, fact)
         return True
+
+    def become(self, other: Path) -> None:
+        """Know what the other path knows."""
+        made = other.copy()
+        self.domains, self.facts, self.places, self.same = made.domains, made.facts, made.places, made.same
 
     def with_facts(self, facts: Iterable[Fact]) -> Path:
         """This and more facts, which do not contradict it."""

@@ -16,36 +16,48 @@ from penstock.datapath.host import HostRing
 from penstock.datapath.lpm import LPM
 from penstock.datapath.pool import PacketPool
 from penstock.datapath.sched import Driver
+from penstock.elements.classification import ClassifyingElement
 from penstock.verify import terms
 from penstock.verify.intervals import Intervals
 from penstock.verify.packet import SymbolicPacket
+from penstock.verify.rules import first_rule
 from penstock.verify.state import Entry
 from penstock.verify.terms import Term, Value
 
 if TYPE_CHECKING:
     from penstock.verify.executor import Executor
 
-__all__ = ["call_primitive"]
+__all__ = ["call_primitive", "is_primitive"]
+
+
+#: receivers all of whose functions that are not inlined have a meaning here
+_TYPES = (Table, LPM, Random, Clock, Driver, HostRing)
+
+
+def is_primitive(owner: Any, name: str) -> bool:
+    """Whether :func:`call_primitive` gives a call its meaning."""
+    return isinstance(owner, _TYPES) or (isinstance(owner, PacketPool) and name == "take_slot") or (owner is None and name == "fold") \
+        or (isinstance(owner, ClassifyingElement) and name == "output_for")
 
 
 def call_primitive(executor: Executor, owner: Any, name: str, args: list[Any]) -> Any:
-    """The meaning of a call, or NotImplemented where its code says it."""
+    """What a call gives. Only for calls that are primitive."""
     if isinstance(owner, Table):
         return _TABLE[name](executor, owner, args)
     if isinstance(owner, LPM):
         return _longest_prefix(executor, owner, args[0])
+    if isinstance(owner, ClassifyingElement):
+        return first_rule(executor, owner.all_rules, args[0])
     if isinstance(owner, Random):
         return executor.unknown("random", 32, "random")
     if isinstance(owner, Clock):
         return executor.unknown("time", 64, "time")
-    if isinstance(owner, (Driver, HostRing)):
-        return 0
-    if isinstance(owner, PacketPool) and name == "take_slot":
+    if isinstance(owner, PacketPool):
         return SymbolicPacket.empty()
-    if owner is None and name == "fold":
+    if owner is None:
         ranges = executor.path.range
         return terms.extend(terms.fold_sum(args[0], ranges), 32, ranges)
-    return NotImplemented
+    return 0
 
 
 # Tables
@@ -71,19 +83,8 @@ def _same(executor: Executor, table: Table, a: tuple[Value, ...], b: tuple[Value
     """The condition that two keys are equal."""
     result: Value = 1
     for x, y, kind in zip(a, b, table.key_kinds):
-        result = terms.truth("and", result, _pieces_equal(executor.path.simpler(x), executor.path.simpler(y), kind.bits))
+        result = terms.truth("and", result, terms.equal(executor.path.simpler(x), executor.path.simpler(y), kind.bits))
     return executor.path.simpler(result)
-
-
-def _pieces_equal(a: Value, b: Value, bits: int) -> Value:
-    if not isinstance(a, terms.Join) and not isinstance(b, terms.Join):
-        return terms.compare("eq", a, b, bits)
-    result: Value = 1
-    at = bits
-    for _, n in (a if isinstance(a, terms.Join) else b).key:  # type: ignore[union-attr]
-        at -= n
-        result = terms.truth("and", result, terms.compare("eq", terms.piece(a, at, n), terms.piece(b, at, n), n))
-    return result
 
 
 def _fit(value: Value, bits: int) -> Value:

@@ -13,12 +13,15 @@ from penstock.datapath.containers import PacketRing, Table
 from penstock.datapath.frontend import Translator
 from penstock.datapath.lpm import LPM
 from penstock.datapath.memory import Array, Stateful
-from penstock.datapath.program import Program
+from penstock.datapath.program import Program, return_type
 from penstock.datapath.sched import Notifier
 from penstock.datapath.source import DatapathFunction
+from penstock.verify.primitives import is_primitive
 
 __all__ = ["SymbolicProgram"]
 
+#: abstractions that allow nothing but what the code does
+_EXACT = frozenset({"push_by_rule"})
 _WHOLE: frozenset[Any] = frozenset({LPM.find, fold, Table.used, Table.after})
 #: what the flow that is looked at changes by itself, from how it was installed
 _FOLLOWED = (PacketRing, Table)
@@ -90,8 +93,18 @@ class SymbolicProgram(Program):
     def meaning(self, function: DatapathFunction[Any, Any]) -> DatapathFunction[Any, Any]:
         if function.abstract is None:
             return function
-        self.abstracted.add(function.function.__qualname__)
+        if function.abstract.name not in _EXACT:
+            self.abstracted.add(function.function.__qualname__)
         return function.abstract
+
+    def function(self, owner: Any, function: DatapathFunction[Any, Any], signature: list[Any], fault_owner: Any) -> ir.Function:
+        if not is_primitive(owner, function.name):
+            return super().function(owner, function, signature, fault_owner)
+        # Its code is not looked at.
+        key = (id(owner), function.name)
+        if key not in self._functions:
+            self._functions[key] = ir.Function(f"f{len(self._functions)}_{function.name}", [], return_type(function), owner=owner)
+        return self._functions[key]
 
     def keeps_whole(self, function: DatapathFunction[Any, Any]) -> bool:
         return function in _WHOLE

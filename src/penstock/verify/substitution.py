@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from penstock.verify.terms import (
@@ -90,19 +90,22 @@ def substitute(value: Value, known: Mapping[Term, Value], ranges: Ranges) -> Val
 
 
 
-def variables(value: Value) -> set[Var]:
-    """Every variable in a value."""
-    found: set[Var] = set()
-    work: list[Any] = [value]
-    while work:
-        item = work.pop()
-        if isinstance(item, Var):
-            found.add(item)
-        elif isinstance(item, Term):
-            work.append(item.key)
-        elif isinstance(item, tuple):
-            work += item
+def variables(value: Value) -> frozenset[Var]:
+    """Every variable in a value; a term keeps the answer."""
+    if isinstance(value, int):
+        return frozenset()
+    found = value.inside
+    if found is None:
+        found = value.inside = frozenset((value,)) if isinstance(value, Var) else frozenset(_within(value.key))
     return found
+
+
+def _within(key: tuple[Any, ...]) -> Iterator[Var]:
+    for item in key:
+        if isinstance(item, Term):
+            yield from variables(item)
+        elif isinstance(item, tuple):
+            yield from _within(item)
 
 
 def evaluate(value: Value, known: Mapping[Var, int]) -> int:

@@ -28,7 +28,7 @@ __all__ = [
     "bit_or",
     "bit_xor",
     "compare",
-    "divide",
+    "divide", "equal",
     "extend",
     "fold_sum",
     "invert",
@@ -55,9 +55,11 @@ _ONES = 0xFFFF
 class Term:
     """A value that is not known. ``key`` tells what it is; two terms with the same key are one object."""
 
-    __slots__ = ("__weakref__", "bits", "key", "serial", "span")
+    __slots__ = ("__weakref__", "bits", "inside", "key", "serial", "span")
     bits: int
     key: tuple[Any, ...]
+    #: the variables in it, once somebody asked
+    inside: frozenset[Any] | None
     #: terms that exist have an order, in which they stand in sums
     serial: int
     #: the least and the greatest number that it can be anywhere
@@ -77,7 +79,7 @@ def _made(cls: Any, bits: int, key: tuple[Any, ...]) -> Any:
     found = _known.get(whole)
     if found is None:
         found = cls.__new__(cls)
-        found.bits, found.key, found.serial = bits, key, next(_serials)
+        found.bits, found.key, found.serial, found.inside = bits, key, next(_serials), None
         found.span = _span(found)
         _known[whole] = found
     return found
@@ -123,7 +125,7 @@ class Var(Term):
         found = _known.get(whole)
         if found is None:
             found = object.__new__(cls)
-            found.bits, found.key, found.serial, found.span = bits, key, next(_serials), (low, top)
+            found.bits, found.key, found.serial, found.span, found.inside = bits, key, next(_serials), (low, top), None
             _known[whole] = found
         return found  # type: ignore[return-value]
 
@@ -608,6 +610,18 @@ def member(value: Value, parts: tuple[tuple[int, int], ...]) -> Value:
     if isinstance(value, int):
         return int(any(low <= value <= high for low, high in parts))
     return _made(Op, 1, ("in", value, parts))  # type: ignore[no-any-return]
+
+
+def equal(a: Value, b: Value, bits: int) -> Value:
+    """That two values are equal; where one of them is joined of several, piece by piece."""
+    if not isinstance(a, Join) and not isinstance(b, Join):
+        return compare("eq", a, b, bits)
+    result: Value = 1
+    at = bits
+    for _, n in (a if isinstance(a, Join) else b).key:  # type: ignore[union-attr]
+        at -= n
+        result = truth("and", result, compare("eq", piece(a, at, n), piece(b, at, n), n))
+    return result
 
 
 def compare(op: str, a: Value, b: Value, bits: int) -> Value:
