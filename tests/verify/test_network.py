@@ -131,7 +131,7 @@ def test_what_cannot_be_followed_is_said() -> None:
 
 
 @pytest.mark.parametrize(("text", "problem"), [
-    ("[box.x]\nclick = 'no.click'", "[box.x]: {}/no.click: No such file or directory"), ("[box.x]", "[box.x]: give click (a file) or text"),
+    ("[box.x]\nclick = 'no.click'", "[box.x]: {}/no.click: No such file or directory"), ("[box.x]", "[box.x]: give one of click, routes, iptables (files) and text"),
     ("[box.x]\ntext = 'FromDevice(0) -> Discard'\nunknown = ['q.x']", "box 'x': unknown 'q.x': there is no element 'q'"),
     ("[box.x]\ntext = 'FromDevice(0) -> c :: Counter -> Discard'\nunknown = ['c.x']", "Counter has no state 'x' (it has "),
     ("[box.x]\ntext = 'FromDevice(0) -> Discard'\nunknown = 'q'", "[box.x]: unknown: a list of texts is expected"),

@@ -33,6 +33,8 @@ def add_arguments(name: str, parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-b", "--brief", action="store_true", help="verdicts only")
     parser.add_argument("--replay", action="store_true", help="send each example through the compiled configurations, and compare")
     parser.add_argument("--pcap", metavar="FILE", help="write the examples as a capture")
+    parser.add_argument("--what-if", action="store_true", help="ask again without each box and each link, and tell what changes")
+    parser.add_argument("--same-as", metavar="FILE", help="tell whether another configuration does the same with every packet")
     parser.add_argument("--junit", metavar="FILE", help="write the results for a CI system")
     parser.add_argument("--json", action="store_true")
 
@@ -83,8 +85,12 @@ def main(name: str, args: argparse.Namespace) -> int:
     from penstock.verify.policy import PolicyError
 
     try:
+        if args.same_as:
+            return _compare(args.file, args.same_as)
         network = _load(args.file)
         assertions = _assertions(args, network)
+        if args.what_if:
+            return _what_if(network, assertions)
         results: list[tuple[Assertion, Answer, float]] = []
         for assertion in assertions:
             started = time.perf_counter()
@@ -121,6 +127,57 @@ def _check(assertion: Assertion, network: Network) -> Answer:
         return assertion.check(network)
     except NotDecided as reason:
         return Answer(assertion.text, "undecided", str(reason))
+
+
+def _what_if(network: Network, assertions: list[Assertion]) -> int:
+    from penstock.verify.whatif import what_if
+
+    kept = count = 0
+    for variation, changes in what_if(network, assertions):
+        count += 1
+        kept += not changes
+        for change in changes:
+            print(f"{variation.text}: {_MARK[change.after.verdict]}  {change.assertion.text}\n    {change.after.text}")
+    print(f"{count} variations, {kept} of them change nothing")
+    return 0
+
+
+def _compare(one: str, other: str) -> int:
+    from penstock.verify.box import Box
+    from penstock.verify.describe import describe_frame
+    from penstock.verify.difference import differences
+    from penstock.verify.network import NetworkError
+
+    boxes = []
+    for file in (one, other):
+        try:
+            boxes.append(Box(Path(file).read_text("utf-8"), file=file))
+        except (OSError, UnicodeDecodeError) as error:
+            raise NetworkError(f"{file}: {getattr(error, 'strerror', None) or error}") from None
+    shown: set[tuple[object, ...]] = set()
+    for found in differences(*boxes):
+        what = (found.interface, _kinds(found.one), _kinds(found.other))
+        if what in shown:
+            continue
+        shown.add(what)
+        print(f"at {found.interface}: {describe_frame(found.sent)}")
+        for file, outcome in ((one, found.one), (other, found.other)):
+            # Of several frames through one interface, which differ by chance, one is shown.
+            last = {text.partition(" as ")[0]: text for text in outcome}
+            print(f"    {file}: {'; '.join(map(_readable, last.values()))}")
+    print("they differ" if shown else "they do the same with every packet (chance, time and other packets left aside)")
+    return 1 if shown else 0
+
+
+def _kinds(outcome: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(text.partition(" as ")[0] for text in outcome)
+
+
+def _readable(text: str) -> str:
+    from penstock.verify.describe import describe_frame
+
+    where, _, frame = text.partition(" as ")
+    return f"{where} as {describe_frame(bytes.fromhex(frame))}" if frame else where
 
 
 def _show(assertion: Assertion, answer: Answer, network: Network, args: argparse.Namespace) -> None:

@@ -17,6 +17,7 @@ from penstock.verify.packet import SymbolicPacket
 from penstock.verify.path import Fact, Path, Place
 from penstock.verify.state import BoxState
 from penstock.verify.substitution import substitute, variables
+from penstock.verify.tables import TableError, filter_configuration, parse_iptables, parse_routes, router_configuration
 from penstock.verify.terms import Term, Value
 
 __all__ = ["Host", "Network", "NetworkError", "Way", "load_network"]
@@ -101,6 +102,11 @@ class Network:
     #: what questions were asked already, and what became of the packets; forgotten when the network changes
     asked: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
+    #: boxes and hosts that packets came to so far
+    seen: set[str] = field(default_factory=set, repr=False, compare=False)
+    #: hosts that are there and linked to nothing since a link was cut
+    cut: frozenset[str] = frozenset()
+
     def add_box(self, name: str, text: str, *, file: str = "config", unknown: Iterable[str] = ()) -> None:
         """A box with a configuration; ``unknown`` are parts of its state (``element.field``) that may be anything.
 
@@ -173,7 +179,11 @@ class Network:
     def send(self, node: str, packet: SymbolicPacket, path: Path | None = None, state: States | None = None,
              *, interface: str = "") -> list[Way]:
         """All ways of a packet that a host sends, or that a box is given at ``interface``."""
+        self.seen.add(node)
         if node in self.hosts:
+            if node in self.cut:
+                nowhere = Place(node, text="the host's link is cut")
+                return [Way("dropped", node, "", packet, path or Path(), {}, None, nowhere, "the host's link is cut")]
             if (node, "") not in self.links:
                 raise NetworkError(f"host '{node}' is not linked to anything")
             first = self.links[node, ""]
@@ -192,6 +202,7 @@ class Network:
 
     def _hop(self, item: _Item, work: list[_Item], found: list[Way]) -> None:
         node, interface, packet = item.node, item.interface, item.packet
+        self.seen.add(node)
         if node in self.hosts:
             found.append(Way("delivered", node, "", packet, item.path, item.state, item.trail, Place(node)))
             return
@@ -290,11 +301,15 @@ def _prefix(text: str) -> tuple[int, int]:
     return address & mask, address & mask | mask ^ 0xFFFF_FFFF
 
 
-_TABLES: Mapping[str, frozenset[str]] = {"box": frozenset({"click", "text", "unknown"}), "host": frozenset({"address", "addresses"})}
+_CONFIGURATIONS = ("click", "text", "routes", "iptables")
+_TABLES: Mapping[str, frozenset[str]] = {
+    "box": frozenset({*_CONFIGURATIONS, "unknown"}), "host": frozenset({"address", "addresses"}),
+}
 
 
 def load_network(path: FilePath | str) -> Network:
-    """A network from a TOML file: ``[box.NAME]`` with ``click`` (a file beside it) or ``text``, ``[host.NAME]`` with ``address``
+    """A network from a TOML file: ``[box.NAME]`` with ``click`` (a file beside it), ``text``,
+    ``routes`` or ``iptables`` (files, see tables.py), ``[host.NAME]`` with ``address``
     or ``addresses``, and ``links = ["host box:interface", …]``. Raises NetworkError, ConfigurationError."""
     path = FilePath(path)
     try:
@@ -349,12 +364,21 @@ def _table(content: dict[str, Any], kind: str) -> dict[str, Any]:
 
 
 def _configuration(name: str, values: dict[str, Any], folder: FilePath) -> tuple[str, str]:
-    if ("click" in values) == ("text" in values) or not isinstance(values.get("click", values.get("text")), str):
-        raise NetworkError(f"[box.{name}]: give click (a file) or text (a configuration)")
-    if "text" in values:
+    given = [key for key in _CONFIGURATIONS if key in values]
+    if len(given) != 1 or not isinstance(values[given[0]], str):
+        raise NetworkError(f"[box.{name}]: give one of click, routes, iptables (files) and text (a configuration)")
+    if given == ["text"]:
         return values["text"], name
-    file = folder / values["click"]
+    file = folder / values[given[0]]
     try:
-        return file.read_text("utf-8"), str(file)
+        text = file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise NetworkError(f"[box.{name}]: {file}: {getattr(error, 'strerror', None) or error}") from None
+    try:
+        if given == ["routes"]:
+            text = router_configuration(parse_routes(text))
+        elif given == ["iptables"]:
+            text = filter_configuration(*parse_iptables(text))
+    except TableError as error:
+        raise NetworkError(f"[box.{name}]: {file}: {error}") from None
+    return text, str(file)

@@ -235,15 +235,22 @@ class Path:
         made = other.copy()
         self.domains, self.facts, self.places, self.same = made.domains, made.facts, made.places, made.same
 
-    def with_facts(self, facts: Iterable[Fact]) -> Path:
-        """This and more facts, which do not contradict it."""
+    def joined(self, facts: Iterable[Fact]) -> Path | None:
+        """This and more facts; None where they contradict each other."""
         made = self.copy()
         for fact in facts:
             condition = fact.condition
             is_set = isinstance(condition, Op) and condition.key[0] == "in"
             if not (made.confine(condition.key[1], Intervals(condition.key[2]), fact.place) if is_set
                     else made.assume(condition, fact.truth, fact.place)):
-                raise AssertionError("facts that held together contradict each other")
+                return None
+        return made
+
+    def with_facts(self, facts: Iterable[Fact]) -> Path:
+        """This and more facts, which do not contradict it."""
+        made = self.joined(facts)
+        if made is None:
+            raise AssertionError("facts that held together contradict each other")
         return made
 
     def because(self, condition: Value) -> tuple[Fact, ...]:

@@ -51,6 +51,11 @@ def connect(network: Network, client: str, server: str, traffic: Traffic | None 
         if first.kind != "delivered" or first.node != server:
             found.append(Handshake("SYN", syn, [first], reason=_lost("the SYN", first, server)))
             continue
+        first.path = first.path.copy()
+        mine = Place(server, text="packets for its own addresses")
+        if not first.path.confine(first.packet.field("ip", "dst"), network.addresses(server), mine):
+            found.append(Handshake("SYN", syn, [first], reason=f"the SYN is not for an address of {server}"))
+            continue
         found += _answered(network, client, server, syn, first)
     return found
 

@@ -1,0 +1,70 @@
+"""What would change: each box taken out, each link cut, one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from penstock.verify.network import Network
+from penstock.verify.policy import Assertion
+from penstock.verify.questions import Answer
+
+__all__ = ["Change", "Variation", "variations", "what_if"]
+
+
+@dataclass(frozen=True)
+class Variation:
+    """A network with one thing less. ``text`` says which; ``boxes`` are those next to it."""
+
+    text: str
+    network: Network
+    boxes: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Change:
+    """An assertion whose answer is another one in a variation."""
+
+    variation: Variation
+    assertion: Assertion
+    before: Answer
+    after: Answer
+
+
+def variations(network: Network) -> Iterator[Variation]:
+    """The network without each of its boxes, and without each of its links. What is known of the boxes is shared."""
+    for name in network.boxes:
+        links = {a: b for a, b in network.links.items() if name not in (a[0], b[0])}
+        neighbours = {b[0] for a, b in network.links.items() if a[0] == name}
+        yield Variation(f"without {name}", _less(network, links), frozenset({name, *neighbours}))
+    for one, other in network.links.items():
+        if one < other:
+            links = {a: b for a, b in network.links.items() if a not in (one, other)}
+            text = " ".join(":".join(end).rstrip(":") for end in (one, other))
+            yield Variation(f"without the link {text}", _less(network, links), frozenset({one[0], other[0]}))
+
+
+def _less(network: Network, links: dict[tuple[str, str], tuple[str, str]]) -> Network:
+    made = replace(network, links=links, asked={}, seen=set())
+    # Hosts that nothing leads to any more stay: what they send goes nowhere.
+    made.cut = frozenset(h for h in network.hosts if (h, "") in network.links and (h, "") not in links)
+    return made
+
+
+def what_if(network: Network, assertions: Sequence[Assertion]) -> Iterator[tuple[Variation, list[Change]]]:
+    """For each variation the assertions whose answer changes. One that no packet of which came near is not asked again."""
+    before: list[tuple[Assertion, Answer, frozenset[str]]] = []
+    for assertion in assertions:
+        network.asked.clear()
+        network.seen.clear()
+        answer = assertion.check(network)
+        before.append((assertion, answer, frozenset(network.seen)))
+    for variation in variations(network):
+        changes: list[Change] = []
+        for assertion, answer, visited in before:
+            if not visited & variation.boxes:
+                continue
+            after = assertion.check(variation.network)
+            if after.verdict != answer.verdict:
+                changes.append(Change(variation, assertion, answer, after))
+        yield variation, changes
