@@ -81,3 +81,31 @@ def test_a_configuration_with_mistakes_is_shown_as_check_does(tmp_path: Path, ca
     (tmp_path / "x.click").write_text("FromDevice(0) -> Strip(banana) -> ToDevice(1)")
     assert main(["verify", str(tmp_path / "x.click")]) == 2
     assert "Strip" in capsys.readouterr().err
+
+
+def test_what_would_change_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(EXAMPLES / "mobile.toml"), "--what-if"]) == 0
+    out = capsys.readouterr().out
+    assert "without firewall: FAILS  allow tcp from mobile to server\n    the SYN leaves nat through 'outside', which is linked to nothing\n" in out
+    assert out.endswith("5 variations, 0 of them change nothing\n")
+
+
+def test_two_configurations_are_compared(box: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = tmp_path / "other.click"
+    other.write_text(BOX.replace("deny all", "deny icmp, deny all"))
+    assert main(["verify", box, "--same-as", str(other)]) == 0
+    assert capsys.readouterr().out == "they do the same with every packet (chance, time and other packets left aside)\n"
+    other.write_text(BOX.replace("port 53", "port 54"))
+    assert main(["verify", box, "--same-as", str(other)]) == 1
+    out = capsys.readouterr().out
+    assert "at lan: 192.168.0.1:40000 > 198.51.100.1:53 UDP" in out and f"    {other}: dropped\n" in out and out.endswith("they differ\n")
+
+
+def test_a_tenant_s_configuration_is_admitted_or_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "t.click"
+    file.write_text("FromDevice(0) -> Strip(14) -> CheckIPHeader -> StoreIPAddress(8.8.8.8, dst) -> Unstrip(14) -> ToDevice(0)")
+    assert main(["verify", str(file), "--tenant", "10.1.0.0/16"]) == 1
+    assert capsys.readouterr().out.startswith("destination: it sends to an address that it may not send to (example: 192.168.0.1")
+    assert main(["verify", str(file), "--tenant", "10.1.0.0/16", "--may-send", "8.8.8.0/24"]) == 0
+    assert main(["verify", str(file), "--tenant", "banana"]) == 2
+    assert "address 'banana'" in capsys.readouterr().err

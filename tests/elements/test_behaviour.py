@@ -10,8 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.datapath.lpm import LPM
+from penstock.elements import catalog
+from penstock.lang.load import flatten
 from penstock.runtime.image import ImageCache
 from penstock.runtime.router import Router
+from penstock.verify.replay import Dataplane
 from tests.conftest import CAPTURES
 from tests.harness import Outcome, run_packets, run_until_quiet
 from tests.traffic import Sent, arp, checksum, ether, icmp, ipv4, tcp, udp
@@ -54,6 +57,49 @@ def test_ttl_goes_down_and_expired_packets_leave_on_output_1() -> None:
     outcome = run_packets("feed :: Feed -> d :: DecIPTTL; d[0] -> s :: Sink; d[1] -> [1] s", [ip(udp(1, 2, ttl=t)) for t in (0, 1, 2, 255)])
     assert [d[8] for d in outcome.out()] == [1, 254]
     assert [d[8] for d in outcome.out(port=1)] == [0, 1]
+
+
+def test_sequence_numbers_are_hidden_one_way_and_put_right_the_other_with_sack_blocks_at_any_place() -> None:
+    text = """FromDevice(0) -> Strip(14) -> CheckIPHeader -> r :: TCPSequenceRandomizer -> Unstrip(14) -> ToDevice(1);
+    FromDevice(1) -> Strip(14) -> CheckIPHeader -> [1] r; r[1] -> Unstrip(14) -> ToDevice(0);"""
+
+    def words(data: bytes, at: int, count: int = 1) -> list[int]:
+        return [int.from_bytes(data[at + 4 * i : at + 4 * i + 4], "big") for i in range(count)]
+
+    def with_options(options: bytes, acknowledgement: int, flags: int = 16) -> bytes:
+        header = bytearray(tcp(80, 5000, b"", flags=flags, src="2.0.0.2", dst="10.0.0.1")[20:40])
+        header[8:12] = acknowledgement.to_bytes(4, "big")
+        header[12] = (20 + len(options)) // 4 << 4
+        header[16:18] = b"\0\0"
+        segment = bytes(header) + options + b"data"
+        pseudo = bytes([2, 0, 0, 2, 10, 0, 0, 1, 0, 6]) + len(segment).to_bytes(2, "big")
+        segment = segment[:16] + checksum(pseudo + segment).to_bytes(2, "big") + segment[18:]
+        return ipv4(6, segment, src="2.0.0.2", dst="10.0.0.1")
+
+    flat = flatten(text, known_classes=catalog.is_known, class_names=catalog.class_names)
+    with Dataplane(flat, ["0", "1"]) as plane:
+        sent = tcp(5000, 80, b"hello", src="10.0.0.1", dst="2.0.0.2")
+        ((_, out),) = plane.send("0", ether(sent))
+        assert good_checksums(out[14:])
+        offset = (words(out, 14 + 24)[0] - words(sent, 24)[0]) & 0xFFFFFFFF
+        ((_, again),) = plane.send("0", ether(sent))
+        assert words(again, 38) == words(out, 38) and offset != 0
+        for lead in (b"\1\1", b"\1", b"\1\1\1"):
+            edges = [5, 100, 0xFFFFFFF0, 7]
+            block = b"\5\x12" + b"".join(((e + offset) & 0xFFFFFFFF).to_bytes(4, "big") for e in edges)
+            options = lead + block + bytes(-(len(lead) + len(block)) % 4)
+            ((where, back),) = plane.send("1", ether(with_options(options, (77 + offset) & 0xFFFFFFFF)))
+            assert where == "0" and good_checksums(back[14:])
+            assert words(back, 14 + 28) == [77]
+            assert words(back, 14 + 40 + len(lead) + 2, 4) == edges
+        # Of an unknown flow nothing is known, and an acknowledgement number without ACK is none.
+        stranger = ether(tcp(80, 5001, b"x", src="2.0.0.2", dst="10.0.0.1"))
+        assert plane.send("1", stranger) == [("0", stranger)]
+        silent = ether(with_options(b"", 77, flags=4))
+        assert plane.send("1", silent) == [("0", silent)]
+        assert plane.router.read("r.flows") == "1"
+        plane.router.write("r.clear")
+        assert plane.router.read("r.flows") == "0"
 
 
 # Address translation

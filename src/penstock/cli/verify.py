@@ -35,19 +35,27 @@ def add_arguments(name: str, parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pcap", metavar="FILE", help="write the examples as a capture")
     parser.add_argument("--what-if", action="store_true", help="ask again without each box and each link, and tell what changes")
     parser.add_argument("--same-as", metavar="FILE", help="tell whether another configuration does the same with every packet")
+    parser.add_argument("--tenant", metavar="PREFIXES", help="tell whether a configuration may run for a tenant with these addresses")
+    parser.add_argument("--may-send", metavar="PREFIXES", default="", help="with --tenant: where its packets may go besides")
     parser.add_argument("--junit", metavar="FILE", help="write the results for a CI system")
     parser.add_argument("--json", action="store_true")
 
 
+def _text(file: str) -> str:
+    from penstock.verify.network import NetworkError
+
+    try:
+        return Path(file).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise NetworkError(f"{file}: {getattr(error, 'strerror', None) or error}") from None
+
+
 def _load(file: str) -> Network:
-    from penstock.verify.network import Network, NetworkError, load_network
+    from penstock.verify.network import Network, load_network
 
     if file.endswith(".toml"):
         return load_network(file)
-    try:
-        text = Path(file).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise NetworkError(f"{file}: {getattr(error, 'strerror', None) or error}") from None
+    text = _text(file)
     network = Network()
     name = Path(file).stem.replace(":", "_").replace(" ", "_") or "box"
     network.add_box(name, text, file=file)
@@ -87,6 +95,8 @@ def main(name: str, args: argparse.Namespace) -> int:
     try:
         if args.same_as:
             return _compare(args.file, args.same_as)
+        if args.tenant:
+            return _admit(args.file, args.tenant, args.may_send)
         network = _load(args.file)
         assertions = _assertions(args, network)
         if args.what_if:
@@ -94,7 +104,11 @@ def main(name: str, args: argparse.Namespace) -> int:
         results: list[tuple[Assertion, Answer, float]] = []
         for assertion in assertions:
             started = time.perf_counter()
-            answer = _check(assertion, network)
+            try:
+                answer = _check(assertion, network)
+            except KeyboardInterrupt:
+                print(f"interrupted at '{assertion.text}': {len(results)} of {len(assertions)} were answered", file=sys.stderr)
+                return 130
             results.append((assertion, answer, time.perf_counter() - started))
             if not args.json:
                 _show(assertion, answer, network, args)
@@ -142,18 +156,24 @@ def _what_if(network: Network, assertions: list[Assertion]) -> int:
     return 0
 
 
+def _admit(file: str, own: str, destinations: str) -> int:
+    from penstock.verify.admission import Tenant, admit
+    from penstock.verify.box import Box
+    from penstock.verify.network import prefixes
+
+    found = admit(Box(_text(file), file=file), Tenant(prefixes(own.split(",")), prefixes(destinations.split(",") if destinations else [])))
+    for violation in found:
+        print(violation)
+    print("it may run" if not found else "it may not run")
+    return 1 if found else 0
+
+
 def _compare(one: str, other: str) -> int:
     from penstock.verify.box import Box
     from penstock.verify.describe import describe_frame
     from penstock.verify.difference import differences
-    from penstock.verify.network import NetworkError
 
-    boxes = []
-    for file in (one, other):
-        try:
-            boxes.append(Box(Path(file).read_text("utf-8"), file=file))
-        except (OSError, UnicodeDecodeError) as error:
-            raise NetworkError(f"{file}: {getattr(error, 'strerror', None) or error}") from None
+    boxes = [Box(_text(file), file=file) for file in (one, other)]
     shown: set[tuple[object, ...]] = set()
     for found in differences(*boxes):
         what = (found.interface, _kinds(found.one), _kinds(found.other))

@@ -208,9 +208,12 @@ class ClassifyingElement(Element):
         """``rules``: (tree, output). Outputs that do not exist drop."""
         # Rules that cannot hold go, and so does everything behind one that always holds.
         kept: list[tuple[Tree, int]] = []
-        for tree, port in rules:
+        #: which of the configured rules each of them is
+        self.rule_numbers: list[int] = []
+        for number, (tree, port) in enumerate(rules):
             if tree.kind != "false":
                 kept.append((tree, port if port < self.noutputs else -1))
+                self.rule_numbers.append(number)
             if tree.kind == "true":
                 break
         while kept and kept[-1][1] < 0:
@@ -245,6 +248,10 @@ class ClassifyingElement(Element):
 
     def reconfigured(self) -> None:
         self.fill_sets()
+
+    def rules_in_order(self) -> list[tuple[Tree, int]]:
+        """(tree, output; below 0: drop) of the rules that can hold."""
+        return self.all_rules
 
     def add_handlers(self) -> None:
         self.add_read("program", lambda: "".join(
@@ -358,7 +365,7 @@ class ClassifyingElement(Element):
     @datapath(inline=False)
     def output_for(self, p: Packet) -> u32:
         """The output of the first rule that holds; a number that is no output's where none does, or the rule drops."""
-        for tree, port in self.all_rules:
+        for tree, port in self.rules_in_order():
             if self.holds(tree, p):
                 return u32(port) if port >= 0 else u32(_DROP)
         return u32(_DROP)

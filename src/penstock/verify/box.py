@@ -56,6 +56,10 @@ class Step:
     facts: tuple[Fact, ...]
 
 
+#: for each function on the way: its number, and which of its runs it was
+Origin = tuple[tuple[int, int], ...]
+
+
 @dataclass(slots=True)
 class Ending:
     """Where one way ends. ``kind``: exit (through ``interface``), dropped, fault, held (in a queue), undecided.
@@ -74,6 +78,16 @@ class Ending:
     interface: str = ""
     reason: str = ""
     own: bool = False
+    origin: Origin = ()
+
+    def comes_with(self, other: Ending) -> bool:
+        """Whether both are of one run: copies of a packet that go different ways, not ways that exclude each other."""
+        for (explored, run), (other_explored, other_run) in zip(self.origin, other.origin):
+            if explored != other_explored:
+                return True
+            if run != other_run:
+                return False
+        return False
 
 
 @dataclass(slots=True)
@@ -83,6 +97,7 @@ class _Item:
     path: Path
     state: BoxState
     steps: tuple[Step, ...]
+    origin: Origin = ()
 
 
 def _step(element: Element, facts: Sequence[Fact] = ()) -> Step:
@@ -170,36 +185,40 @@ class Box:
                 raise NotDecided(f"more than {_MAX_STEPS} steps in {self.name}")
             element = self.router.elements[_number(item.function)]
             runs = executor.explore(self.program.entry(item.function), item.packet, item.path, item.state)
-            for run in distinct(runs, item.path) if len(runs) > 1 else runs:
+            for number, run in enumerate(distinct(runs, item.path) if len(runs) > 1 else runs):
                 steps = (*item.steps, _step(element, run.path.facts[len(item.path.facts):]))
+                origin = (*item.origin, (done, number))
                 if run.not_decided:
                     packet = item.packet or SymbolicPacket.empty()
-                    yield Ending("undecided", packet, run.path, (), run.state, steps, run.place, reason=run.not_decided)
+                    yield Ending("undecided", packet, run.path, (), run.state, steps, run.place, reason=run.not_decided, origin=origin)
                     continue
-                yield from self._events(run, steps, work, executor)
+                yield from self._events(run, steps, work, executor, origin)
 
-    def _events(self, run: Run, steps: tuple[Step, ...], work: list[_Item], executor: Executor) -> Iterator[Ending]:
+    def _events(self, run: Run, steps: tuple[Step, ...], work: list[_Item], executor: Executor, origin: Origin) -> Iterator[Ending]:
         moved = [e for e in run.events if e.kind != "store"]
-        for event in moved:
+        for copy, event in enumerate(moved):
+            here = (*origin, (-1 - copy, 0)) if len(moved) > 1 else origin
             path, state = (run.path, run.state) if len(moved) == 1 else (run.path.copy(), run.state.copy())
             if event.kind == "push":
-                yield from self._pushed(event, path, state, steps, work)
+                yield from self._pushed(event, path, state, steps, work, here)
             else:
                 kind = "fault" if event.kind == "fault" else "dropped"
-                yield Ending(kind, event.packet, path, (), state, steps, event.place, reason=event.reason)
+                yield Ending(kind, event.packet, path, (), state, steps, event.place, reason=event.reason, origin=here)
         kept = [e for e in run.events if e.kind == "store" and any(e.packet is p for p in run.state.packets.values())]
         if kept:
-            yield from self._released(kept[-1], run, steps, work, executor)
+            yield from self._released(kept[-1], run, steps, work, executor, origin)
 
-    def _pushed(self, event: Event, path: Path, state: BoxState, steps: tuple[Step, ...], work: list[_Item]) -> Iterator[Ending]:
+    def _pushed(self, event: Event, path: Path, state: BoxState, steps: tuple[Step, ...], work: list[_Item], origin: Origin,
+                ) -> Iterator[Ending]:
         index = _number(event.target)
         if index in self.outputs:
             steps = (*steps, _step(self.router.elements[index]))
-            yield Ending("exit", event.packet, path, (), state, steps, event.place, interface=self.outputs[index])
+            yield Ending("exit", event.packet, path, (), state, steps, event.place, interface=self.outputs[index], origin=origin)
         else:
-            work.append(_Item(event.target, event.packet, path, state, steps))
+            work.append(_Item(event.target, event.packet, path, state, steps, origin))
 
-    def _released(self, event: Event, run: Run, steps: tuple[Step, ...], work: list[_Item], executor: Executor) -> Iterator[Ending]:
+    def _released(self, event: Event, run: Run, steps: tuple[Step, ...], work: list[_Item], executor: Executor, origin: Origin,
+                  ) -> Iterator[Ending]:
         """The packet waits in an element: whoever takes it out next does so."""
         holder = self.router.by_name[event.place.element]
         before = len(work)
@@ -209,20 +228,22 @@ class Box:
             pulls = index in self.outputs
             name = self.program.pull_target(taker, 0) if pulls else target
             found = False
-            for taken in distinct(executor.explore(self.program.entry(name), None, run.path, run.state), run.path):
+            for number, taken in enumerate(distinct(executor.explore(self.program.entry(name), None, run.path, run.state), run.path)):
                 if taken.not_decided:
                     continue
+                here = (*origin, (-1, 0), (index, number))
                 further = (*steps, _step(taker, taken.path.facts[len(run.path.facts):]))
                 if pulls and isinstance(taken.result, SymbolicPacket):
                     found = True
-                    yield Ending("exit", taken.result, taken.path, (), taken.state, further, event.place, interface=self.outputs[index])
+                    yield Ending("exit", taken.result, taken.path, (), taken.state, further, event.place,
+                                 interface=self.outputs[index], origin=here)
                 elif not pulls and taken.events:
                     found = True
-                    yield from self._events(taken, further, work, executor)
+                    yield from self._events(taken, further, work, executor, here)
             if found:
                 return
         if len(work) == before:
-            yield Ending("held", event.packet, run.path, (), run.state, steps, event.place)
+            yield Ending("held", event.packet, run.path, (), run.state, steps, event.place, origin=origin)
 
     def _takers(self, holder: Any) -> Iterator[str]:
         """Entry points that may take a packet out of an element: its own task or timer, then those of whoever pulls from it."""

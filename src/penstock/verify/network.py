@@ -20,7 +20,7 @@ from penstock.verify.substitution import substitute, variables
 from penstock.verify.tables import TableError, filter_configuration, parse_iptables, parse_routes, router_configuration
 from penstock.verify.terms import Term, Value
 
-__all__ = ["Host", "Network", "NetworkError", "Way", "load_network"]
+__all__ = ["Host", "Network", "NetworkError", "Way", "load_network", "prefixes"]
 
 _MAX_HOPS = 2_000_000
 
@@ -123,8 +123,8 @@ class Network:
     def add_host(self, name: str, addresses: Iterable[str] = ()) -> None:
         """A host with addresses as prefixes; any where none is given."""
         self._check_name(name)
-        parts = [_prefix(text) for text in addresses]
-        self.hosts[name] = Host(name, Intervals.of(parts) if parts else None)
+        own = prefixes(addresses)
+        self.hosts[name] = Host(name, own or None)
 
     def _check_name(self, name: str) -> None:
         self.asked.clear()
@@ -293,12 +293,16 @@ def _without_ttl(packet: SymbolicPacket) -> Any:
     return {at: cell for at, cell in packet.cells.items() if at not in moving}, packet.meta["length"]
 
 
-def _prefix(text: str) -> tuple[int, int]:
-    try:
-        address, mask = parse_prefix(text, ArgumentContext({}, {}))
-    except ArgumentError as error:
-        raise NetworkError(f"address '{text}': {error}") from None
-    return address & mask, address & mask | mask ^ 0xFFFF_FFFF
+def prefixes(texts: Iterable[str]) -> Intervals:
+    """All addresses of prefixes. Raises NetworkError."""
+    found: list[tuple[int, int]] = []
+    for text in texts:
+        try:
+            address, mask = parse_prefix(text.strip(), ArgumentContext({}, {}))
+        except ArgumentError as error:
+            raise NetworkError(f"address '{text}': {error}") from None
+        found.append((address & mask, address & mask | mask ^ 0xFFFF_FFFF))
+    return Intervals.of(found)
 
 
 _CONFIGURATIONS = ("click", "text", "routes", "iptables")

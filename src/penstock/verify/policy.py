@@ -13,8 +13,8 @@ from penstock.verify.traffic import Traffic, TrafficError, parse_traffic
 __all__ = ["GRAMMAR", "Assertion", "PolicyError", "parse_policy"]
 
 GRAMMAR = """\
-allow PACKETS from A to B            some get there; for tcp, a connection can be opened
-reach PACKETS from A to B            some get there (for tcp too, without a connection)
+allow PACKETS from A to B            tcp: a connection can be opened; udp, icmp: there is an answer; any: some get there
+reach PACKETS from A to B            some get there, whether there is an answer or not
 allow all PACKETS from A to B        every one gets there
 deny PACKETS [from A] [to B]         none gets there
 FIELD unchanged from A to B [for PACKETS]     FIELD is payload, ip.src, tcp.dst …
@@ -93,7 +93,7 @@ def _assertion(words: list[str], network: Network) -> Callable[[Network], Answer
             return _deny(source, target, traffic, network)
         if everything:
             return _each(source, target, [], network, lambda n, a, b: questions.reach_all(n, a, b, traffic))
-        ask = questions.tcp if traffic.protocol == "tcp" and words[0] == "allow" else questions.reach
+        ask = questions.converse if traffic.protocol != "any" and words[0] == "allow" else questions.reach
         return _each(source, target, [], network, lambda n, a, b: ask(n, a, b, traffic))
     raise PolicyError(f"'{' '.join(words)}' is not understood; a line is one of:\n{GRAMMAR}")
 

@@ -47,7 +47,7 @@ def call_primitive(executor: Executor, owner: Any, name: str, args: list[Any]) -
     if isinstance(owner, LPM):
         return _longest_prefix(executor, owner, args[0])
     if isinstance(owner, ClassifyingElement):
-        return first_rule(executor, owner.all_rules, args[0])
+        return first_rule(executor, owner, args[0])
     if isinstance(owner, Random):
         return executor.unknown("random", 32, "random")
     if isinstance(owner, Clock):

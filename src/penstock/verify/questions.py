@@ -6,17 +6,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from penstock.verify import terms
+from penstock.verify.conversation import STAGES, connect, request
 from penstock.verify.describe import number_text
 from penstock.verify.example import Contradiction, bytes_of, find_example, plain_example
 from penstock.verify.network import Network, NetworkError, Way
 from penstock.verify.packet import HEADER_TYPES, SymbolicPacket
 from penstock.verify.path import Path, Place
 from penstock.verify.substitution import evaluate
-from penstock.verify.tcp import Handshake, connect
 from penstock.verify.terms import Value, Var
 from penstock.verify.traffic import Traffic
 
-__all__ = ["Answer", "Witness", "deny", "isolated", "no_loops", "no_spoofing", "reach", "reach_all", "tcp", "unchanged", "waypoint"]
+__all__ = ["Answer", "Witness", "converse", "deny", "isolated", "no_loops", "no_spoofing", "reach", "reach_all", "unchanged", "waypoint"]
 
 
 @dataclass(slots=True)
@@ -120,7 +120,10 @@ def _why_not(text: str, ways: list[Way]) -> str:
     places: dict[str, int] = {}
     for way in ways:
         end = f"{'arrive at' if way.kind == 'delivered' else way.kind + ' at' if way.kind != 'left' else 'leave'} {way.place}"
-        if way.place.text:
+        last = way.trail.steps[-1].facts if way.trail and way.trail.steps else ()
+        if last and last[-1].truth and last[-1].place.text.startswith("rule "):
+            end += f": {last[-1].place.text}"
+        elif way.place.text:
             end += f": {way.place.text}"
         places[end] = places.get(end, 0) + 1
     listing = "; ".join(sorted(places, key=lambda p: -places[p])[:3])
@@ -278,35 +281,28 @@ def _change(what: str, sent: SymbolicPacket, got: SymbolicPacket, witness: Witne
     return f"{first} becomes {last} in the example"
 
 
-def tcp(network: Network, client: str, server: str, traffic: Traffic) -> Answer:
-    """Whether a host can open a TCP connection to another one."""
+def converse(network: Network, client: str, server: str, traffic: Traffic) -> Answer:
+    """Whether a host can open a TCP connection to another one, or gets an answer from it by UDP or ICMP's echo."""
     network.host(server)
-    question = f"can {client} open {traffic.text} to {server}?"
-    tried = connect(network, client, server, traffic)
-    works = [h for h in tried if h.works]
-    ways = [w for h in tried for w in h.ways]
-    for handshake in sorted(works, key=lambda h: (len(h.conditions), len(h.path.facts))):
+    question = f"can {client} talk to {server} by {traffic.text}?"
+    tried = connect(network, client, server, traffic) if traffic.protocol == "tcp" else request(network, client, server, traffic)
+    works = sorted((c for c in tried if c.works), key=lambda c: (len(c.conditions), len(c.path.facts)))
+    ways = [way for c in tried for way in c.ways]
+    for conversation in list(works):
         try:
-            numbers = find_example(handshake.path, [handshake.syn, *(w.packet for w in handshake.ways)])
+            numbers = find_example(conversation.path, [conversation.first, *(w.packet for w in conversation.ways)])
         except Contradiction:
-            works.remove(handshake)
+            works.remove(conversation)
             continue
         if numbers is not None:
-            text = "SYN, SYN/ACK and ACK get through" if not handshake.conditions else "only where " + " and ".join(handshake.conditions)
-            witness = Witness(client, handshake.ways[0], bytes_of(handshake.syn, numbers), numbers)
-            return Answer(question, "conditional" if handshake.conditions else "yes", text, handshake.ways, witness, handshake.conditions,
-                          assumptions(network))
-    undecided = [h for h in tried if h.ways and h.ways[-1].kind == "undecided"]
+            plain = "SYN, SYN/ACK and ACK get through" if traffic.protocol == "tcp" else "it is answered"
+            text = "only where " + " and ".join(conversation.conditions) if conversation.conditions else plain
+            witness = Witness(client, conversation.ways[0], bytes_of(conversation.first, numbers), numbers)
+            return Answer(question, "conditional" if conversation.conditions else "yes", text, conversation.ways, witness,
+                          conversation.conditions, assumptions(network))
+    undecided = [c for c in tried if c.ways[-1].kind == "undecided"]
     if works or undecided:
-        reason = undecided[0].reason if undecided else "no example was found"
+        reason = undecided[0].ways[-1].reason if undecided else "no example was found"
         return Answer(question, "undecided", reason, ways, assumptions=assumptions(network))
-    return Answer(question, "no", _best(tried), ways, assumptions=assumptions(network))
-
-
-def _best(tried: list[Handshake]) -> str:
-    order = ("SYN", "SYN/ACK", "ACK", "done")
-    if not tried:
-        return "the client has no such packets"
-    return max(tried, key=lambda h: order.index(h.stage)).reason
-
-
+    farthest = max(tried, key=lambda c: STAGES.index(c.stage)).reason if tried else "the client has no such packets"
+    return Answer(question, "no", farthest, ways, assumptions=assumptions(network))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from penstock.elements.classification import Test, Tree
+from penstock.elements.classification import ClassifyingElement, Test, Tree
+from penstock.lang.text import split_arguments
 from penstock.verify import terms
 from penstock.verify.packet import SymbolicPacket
 from penstock.verify.path import Path, Place
@@ -18,24 +19,25 @@ __all__ = ["branches", "first_rule"]
 _NO_OUTPUT = 0xFFFF
 
 
-def first_rule(executor: Executor, rules: list[tuple[Tree, int]], packet: SymbolicPacket) -> int:
+def first_rule(executor: Executor, element: ClassifyingElement, packet: SymbolicPacket) -> int:
     """The output of the first rule that holds. Each rule that can be the first one is tried; those before it do not hold."""
-    answers: list[tuple[int, Path]] = executor.remembered(lambda: _partition(executor.path, rules, packet, executor.place()))
+    answers: list[tuple[int, Path]] = executor.remembered(lambda: _partition(executor.path, element, packet, executor.place()))
     output, path = answers[executor.choose(len(answers))]
     executor.take(path)
     return output
 
 
-def _partition(path: Path, rules: list[tuple[Tree, int]], packet: SymbolicPacket, place: Place) -> list[tuple[int, Path]]:
+def _partition(path: Path, element: ClassifyingElement, packet: SymbolicPacket, place: Place) -> list[tuple[int, Path]]:
     """(output, what is known there), in the order of the rules."""
     found: list[tuple[int, Path]] = []
     rest = path.copy()
-    for number, (tree, port) in enumerate(rules):
+    texts = split_arguments(element.arguments)
+    for number, (tree, port) in zip(element.rule_numbers, element.rules_in_order()):
         condition = rest.simpler(_condition(tree, packet, rest))
         answer = rest.decide(condition)
         if answer is False:
             continue
-        here = place._replace(text=f"rule {number}")
+        here = place._replace(text=f"rule {number}: {' '.join(texts[number].split())}" if number < len(texts) else f"rule {number}")
         output = port if port >= 0 else _NO_OUTPUT
         if answer:
             found.append((output, rest))
