@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+import itertools
 import random
 import shutil
 import subprocess
@@ -66,10 +68,8 @@ def test_mistakes_in_a_table_are_told(text: str, problem: str) -> None:
 
 @given(st.text(alphabet="0123456789./ adevfilvn\nCOS*#,", max_size=80))
 def test_any_table_is_read_or_refused(text: str) -> None:
-    try:
+    with contextlib.suppress(TableError):
         router_configuration(parse_routes(text))
-    except TableError:
-        pass
 
 
 @given(st.lists(st.tuples(st.integers(0, 0xFFFFFFFF), st.integers(0, 32), st.integers(0, 3)), max_size=30), st.integers(0, 1 << 30))
@@ -78,7 +78,7 @@ def test_elementary_intervals_are_what_longest_prefix_match_finds(routes: list[t
     lpm = LPM(max(1, LPM.chunks_needed(prefixes)))
     lpm.fill(prefixes)
     starts, results = lpm.elementary()
-    assert starts[0] == 0 and starts == sorted(set(starts)) and all(x != y for x, y in zip(results, results[1:]))
+    assert starts[0] == 0 and starts == sorted(set(starts)) and all(x != y for x, y in itertools.pairwise(results))
     chance = random.Random(seed)
     edges = [e for a, n in prefixes for e in (a, a + (1 << (32 - n)) - 1, a - 1, a + (1 << (32 - n)))]
     for address in [*edges, *(chance.getrandbits(32) for _ in range(20))]:

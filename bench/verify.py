@@ -1,0 +1,202 @@
+"""The verifier: lines of stateful middleboxes, filters, forwarding tables, what-ifs, policies.
+
+    python bench/verify.py [--json] [--many]
+
+Published figures are SymNet's (HotMiddlebox 2013; 11 s for 100 middleboxes on the authors' machine).
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import random
+import statistics
+import subprocess
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+from penstock.datapath.lpm import LPM
+from penstock.verify import Network, parse_policy, parse_traffic
+from penstock.verify.admission import Tenant, admit
+from penstock.verify.box import Box
+from penstock.verify.conversation import connect
+from penstock.verify.hosts import make_packet
+from penstock.verify.intervals import Intervals
+from penstock.verify.primitives import labels
+from penstock.verify.tables import parse_routes, router_configuration
+from penstock.verify.whatif import what_if
+from table import show
+
+ROOT = Path(__file__).parents[1]
+FIREWALL = """FromDevice(0) -> Strip(14) -> CheckIPHeader -> state :: IPRewriter(keep 0 1, drop) -> Unstrip(14) -> ToDevice(1);
+FromDevice(1) -> Strip(14) -> CheckIPHeader -> [1] state; state[1] -> Unstrip(14) -> ToDevice(0)"""
+TENANT = "FromDevice(0) -> Strip(14) -> CheckIPHeader -> " + " -> ".join(
+    ["Counter", "DecIPTTL", "Counter", "CheckIPHeader", "IPFilter(allow udp dst port 53, allow tcp dst port 80, deny all)", "Counter", "Paint(1)", "CheckPaint(1)",
+     "Counter", "SetIPDSCP(0)", "Counter", "Counter", "Counter", "IPMirror", "Counter"]) + " -> Unstrip(14) -> EtherMirror -> ToDevice(0)"
+
+
+def line(boxes: int) -> Network:
+    network = Network()
+    network.add_host("client", ["10.0.0.0/8"])
+    network.add_host("server", ["198.51.100.7"])
+    for i in range(boxes):
+        network.add_box(f"b{i}", FIREWALL)
+    network.link("client", "b0:0")
+    for i in range(boxes - 1):
+        network.link(f"b{i}:1", f"b{i + 1}:0")
+    network.link(f"b{boxes - 1}:1", "server")
+    return network
+
+
+def seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def opened(network: Network) -> None:
+    ways = connect(network, "client", "server", parse_traffic(["tcp", "port", "80"]))
+    if not any(way.works for way in ways):
+        raise RuntimeError("TCP does not get through")
+
+
+def lines(sizes: list[int]) -> list[list[object]]:
+    rows: list[list[object]] = []
+    times: list[tuple[float, float]] = []
+    promised = {100: 20.0, 10_000: 2000.0, 100_000: 30_000.0}
+    published = {100: 11_000.0}
+    for size in sizes:
+        network = line(size)
+        # The one kind of box is executed once; what grows is measured.
+        once = seconds(lambda: opened(network))
+        took = statistics.median(seconds(lambda: opened(network)) for _ in range(5 if size <= 1000 else 1))
+        times.append((math.log(size), math.log(took)))
+        rows.append([f"TCP through {size:,} stateful middleboxes", took * 1e3, promised.get(size), published.get(size), f"{once * 1e3:.0f} ms the first time"])
+    mean_x, mean_y = (statistics.mean(t[i] for t in times[1:]) for i in (0, 1))
+    slope = sum((x - mean_x) * (y - mean_y) for x, y in times[1:]) / sum((x - mean_x) ** 2 for x, _ in times[1:])
+    rows.append(["growth exponent from 1,000 boxes on", slope, 1.05, None, ""])
+    tracemalloc.start()
+    network = line(1000)
+    before = tracemalloc.get_traced_memory()[0]
+    network = line(3000)
+    rows.append(["KiB a box", (tracemalloc.get_traced_memory()[0] - before) / 2000 / 1024, 2.0, None, ""])
+    tracemalloc.stop()
+    del network
+    return rows
+
+
+def command_line() -> list[object]:
+    folder = ROOT / "bench" / "build"
+    folder.mkdir(exist_ok=True)
+    boxes = "\n".join(f"[box.b{i}]\nclick = 'firewall.click'" for i in range(100))
+    links = ", ".join(['"client b0:0"', *(f'"b{i}:1 b{i + 1}:0"' for i in range(99)), '"b99:1 server"'])
+    (folder / "firewall.click").write_text(FIREWALL)
+    (folder / "line.toml").write_text(f"links = [{links}]\n[host.client]\naddress = '10.0.0.0/8'\n[host.server]\naddress = '198.51.100.7'\n{boxes}\n")
+    words = [sys.executable, "-m", "penstock.cli.main", "verify", str(folder / "line.toml"), "allow tcp port 80 from client to server", "-b"]
+    took = statistics.median(seconds(lambda: subprocess.run(words, check=True, capture_output=True)) for _ in range(5))
+    return ["the same 100, from the command line", took * 1e3, 500.0, None, ""]
+
+
+def rules(count: int) -> str:
+    chance = random.Random(5)
+
+    def rule() -> str:
+        source = f"src net {chance.randrange(1, 223)}.{chance.randrange(256)}.0.0/{chance.choice([8, 16, 24])}"
+        target = f"dst net 10.{chance.randrange(256)}.{chance.randrange(256)}.0/24"
+        return f"{chance.choice(['allow', 'deny'])} {source} && {target} && {chance.choice(['tcp', 'udp'])} && dst port {chance.randrange(1, 1000)}"
+
+    return "FromDevice(0) -> Strip(14) -> CheckIPHeader -> IPFilter(" + ", ".join(rule() for _ in range(count)) + ", deny all) -> Unstrip(14) -> ToDevice(1)"
+
+
+def prefixes(count: int, hops: int, seed: int) -> dict[tuple[int, int], int]:
+    chance = random.Random(seed)
+    found: dict[tuple[int, int], int] = {}
+    while len(found) < count:
+        length = chance.choice([8, 16, 20, 22, 24, 24, 24])
+        found[chance.getrandbits(32) >> (32 - length) << (32 - length), length] = chance.randrange(hops)
+    return found
+
+
+def table(count: int) -> list[object]:
+    lpm = LPM(1)
+    lpm.prefixes = prefixes(count, 8, 1)
+    return [f"{count:,} prefixes: sets by next hop", seconds(lambda: labels(lpm)) * 1e3, 2500.0 if count == 1_000_000 else None, None, ""]
+
+
+def tree(depth: int) -> Network:
+    """Routers in a tree, a host at each leaf: 2^depth - 1 boxes."""
+    network = Network()
+    leaves = 2 ** depth
+
+    def subtree(name: str, low: int, high: int) -> None:
+        middle = (low + high) // 2
+        halves = [(low, middle), (middle, high)]
+        routes = [f"10.{leaf >> 8}.{leaf & 255}.0/24 {side}" for side, (a, b) in enumerate(halves) for leaf in range(a, b)]
+        network.add_box(name, router_configuration(parse_routes("\n".join([*routes, "0.0.0.0/0 up"]))))
+        for side, (a, b) in enumerate(halves):
+            if b - a == 1:
+                network.add_host(f"h{a}", [f"10.{a >> 8}.{a & 255}.0/24"])
+                network.link(f"{name}:{side}", f"h{a}")
+            else:
+                subtree(f"{name}{side}", a, b)
+                network.link(f"{name}:{side}", f"{name}{side}:up")
+
+    subtree("r", 0, leaves)
+    return network
+
+
+def variations() -> list[object]:
+    network = tree(10)
+    policy = parse_policy("reach udp to 10.3.255.9 from h0 to h1023\ndeny udp to 10.3.255.9 from h0 to h1", network)
+    count = 0
+
+    def ask() -> None:
+        nonlocal count
+        count = sum(1 for _ in what_if(network, policy))
+
+    took = seconds(ask)
+    return [f"{count:,} what-ifs on {len(network.boxes):,} routers", took * 1e3, 5000.0 * count / 1000, None, ""]
+
+
+def policy() -> list[list[object]]:
+    text, assertions = (ROOT / "boxes/firewall/firewall.click").read_text(), (ROOT / "boxes/firewall/firewall.policy").read_text()
+
+    def check() -> None:
+        network = Network()
+        network.add_box("firewall", text)
+        for host in ("in", "out"):
+            network.add_host(host)
+            network.link(host, f"firewall:{host}")
+        if not all(a.check(network).holds for a in parse_policy(assertions, network)):
+            raise RuntimeError("the firewall breaks its promises")
+
+    words = [sys.executable, "-m", "penstock.cli.main", "verify", str(ROOT / "boxes/firewall/firewall.click"), "-b"]
+    own = Intervals(((0x0A010000, 0x0A01FFFF),))
+    check()
+    return [
+        ["the 18 promises of boxes/firewall", statistics.median(seconds(check) for _ in range(5)) * 1e3, 100.0, None, ""],
+        ["the same, from the command line", statistics.median(
+            seconds(lambda: subprocess.run(words, check=True, capture_output=True, cwd=ROOT)) for _ in range(5)) * 1e3, 500.0, None, ""],
+        ["admission of a configuration of 20 elements", statistics.median(
+            seconds(lambda: admit(Box(TENANT), Tenant(own))) for _ in range(5)) * 1e3, 50.0, None, ""],
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--many", action="store_true", help="also 100,000 boxes and 1,000,000 prefixes")
+    args = parser.parse_args()
+    rows = lines([100, 1000, 10_000, *([100_000] if args.many else [])])
+    rows.append(command_line())
+    box = Box(rules(686))
+    rows.append(["686 five-tuple rules, TCP", seconds(lambda: box.run("0", make_packet("tcp"))) * 1e3, 100.0, None, ""])
+    rows += [table(100_000), *([table(1_000_000)] if args.many else []), variations(), *policy()]
+    show("The verifier: milliseconds where nothing else is said", ["what", "measured", "promised", "published", ""], rows)
+
+
+if __name__ == "__main__":
+    main()
