@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
@@ -349,6 +350,12 @@ def _mentioned(run: Run) -> set[Var]:
 
 def _matters(condition: Value, mentioned: set[Var]) -> bool:
     there = variables(condition)
-    return not there or any(v.kind in ("packet", "open") or v in mentioned for v in there)
+    return not there or _is_shared(there) or not there.isdisjoint(mentioned)
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_shared(there: frozenset[Var]) -> bool:
+    """Whether a condition is about what others see too."""
+    return any(v.kind in ("packet", "open") for v in there)
 
 

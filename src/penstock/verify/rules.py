@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from penstock.elements.classification import ClassifyingElement, Test, Tree
@@ -31,7 +32,7 @@ def _partition(path: Path, element: ClassifyingElement, packet: SymbolicPacket, 
     """(output, what is known there), in the order of the rules."""
     found: list[tuple[int, Path]] = []
     rest = path.copy()
-    texts = split_arguments(element.arguments)
+    texts = _texts(element.arguments)
     for number, (tree, port) in zip(element.rule_numbers, element.rules_in_order()):
         condition = rest.simpler(_condition(tree, packet, rest))
         answer = rest.decide(condition)
@@ -47,6 +48,11 @@ def _partition(path: Path, element: ClassifyingElement, packet: SymbolicPacket, 
             return found
     found.append((_NO_OUTPUT, rest))
     return found
+
+
+@functools.lru_cache(maxsize=64)
+def _texts(arguments: str) -> list[str]:
+    return split_arguments(arguments)
 
 
 def branches(path: Path, condition: Value, truth: bool, place: Place) -> list[Path]:
