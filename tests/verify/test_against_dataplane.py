@@ -37,6 +37,16 @@ CONFIGURATIONS = {
     "encapsulation": IP + "IPEncap(4, 5.5.5.5, 6.6.6.6, TTL 9) -> CheckIPHeader -> EtherEncap(0x0800, 1:1:1:1:1:1, 2:2:2:2:2:2) -> ToDevice(1)",
     "udp tunnel": IP + "UDPIPEncap(5.5.5.5, 1000, 6.6.6.6, 2000, CHECKSUM false) -> CheckIPHeader"
                   " -> EtherEncap(0x0800, 1:1:1:1:1:1, 2:2:2:2:2:2) -> ToDevice(1)",
+    "errors": IP + "d :: DecIPTTL -> Unstrip(14) -> ToDevice(1); d[1] -> ICMPError(10.0.0.9, timeexceeded) -> CheckIPHeader -> c :: CheckICMPHeader"
+              " -> EtherEncap(0x0800, 1:1:1:1:1:1, 2:2:2:2:2:2) -> ToDevice(0)",
+    "unreachable": IP + "IPFilter(allow udp, allow icmp) -> ICMPError(10.0.0.9, unreachable, needfrag, MTU 1000) -> EtherEncap(0x0800, 1:1:1:1:1:1, 2:2:2:2:2:2)"
+                   " -> ToDevice(0); Idle -> ToDevice(1)",
+    "fragmenter": IP + "f :: IPFragmenter(600) -> Unstrip(14) -> ToDevice(1)",
+    "options": IP + "IPGWOptions(10.0.0.9) -> FixIPSrc(10.0.0.9) -> Unstrip(14) -> ToDevice(1)",
+    "rewriters": IP + "a :: IPAddrRewriter(pattern 1.0.0.1-1.0.3.250 0 0) -> b :: IPAddrPairRewriter(pattern 7.7.0.7-7.7.3.70 8.8.8.8 0 0) -> Unstrip(14) -> ToDevice(1)",
+    "randomizer": IP + "r :: TCPSequenceRandomizer -> CheckIPHeader -> Unstrip(14) -> ToDevice(1); Idle -> [1] r; r[1] -> Discard",
+    "delays": IP + "Queue -> Shaper(1000000) -> Unqueue -> Queue -> DelayUnqueue(0) -> Unstrip(14) -> ToDevice(1)",
+    "schedulers": IP + "t :: IPClassifier(tcp, -); t[0] -> Queue -> [0] s :: PrioSched; t[1] -> Queue -> [1] s; s -> Unstrip(14) -> ToDevice(1)",
     "vlan": "FromDevice(0) -> VLANEncap(7) -> VLANDecap -> ToDevice(1)",
     "responder": IP + "ICMPPingResponder -> Unstrip(14) -> EtherMirror -> ToDevice(1)",
     "checks": IP + "c :: IPClassifier(tcp, udp, icmp, -); u :: Unstrip(14) -> ToDevice(1); c[0] -> CheckTCPHeader -> u; c[1] -> CheckUDPHeader -> u;"

@@ -76,6 +76,13 @@ def test_a_loop_is_found_and_told_from_one_that_ends() -> None:
     assert no_loops(line(WIRE, WIRE)).holds
 
 
+def test_a_loop_inside_a_configuration_is_found() -> None:
+    answer = no_loops(line("FromDevice(0) -> n :: Null -> c :: IPClassifier(dst host 1.2.3.4, -); c[0] -> Counter -> n; c[1] -> ToDevice(1);"
+                           "FromDevice(1) -> ToDevice(0)".replace("c :: IPClassifier(dst host 1.2.3.4, -)", "c :: Classifier(30/01020304, -)")))
+    assert answer.verdict == "no" and answer.witness is not None
+    assert answer.witness.way.place.element in ("n", "c", "Counter@4") and answer.witness.sent[30:34] == b"\1\2\3\4"
+
+
 def test_boxes_that_are_alike_keep_apart_what_they_choose() -> None:
     """Two NATs with the same configuration choose their ports apart from each other."""
     nat = ("FromDevice(0) -> Strip(14) -> CheckIPHeader -> rw :: IPRewriter(pattern 1.0.0.1 1024-65535? - - 0 1, drop) -> Unstrip(14) -> ToDevice(1);"

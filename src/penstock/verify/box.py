@@ -28,6 +28,7 @@ _SOURCES = ("FromDevice", "FromDump", "FromIPSummaryDump")
 _SINKS = ("ToDevice", "ToDump", "ToIPSummaryDump")
 _LEFT_OUT = ("ControlSocket",)
 _MAX_STEPS = 100_000
+_MAX_VISITS = 16
 _MAX_KNOWN = 20_000
 #: ways with more facts come from long lists of rules, and are not alike
 _MAX_MERGED = 64
@@ -63,7 +64,7 @@ Origin = tuple[tuple[int, int], ...]
 
 @dataclass(slots=True)
 class Ending:
-    """Where one way ends. ``kind``: exit (through ``interface``), dropped, fault, held (in a queue), undecided.
+    """Where one way ends. ``kind``: exit (through ``interface``), dropped, fault, held (in a queue), loop, undecided.
 
     ``path`` is what was known and ``facts``. ``own``: there are variables of the box itself in them or in the packet, whose
     names begin with ``@``.
@@ -179,12 +180,18 @@ class Box:
     def _walk(self, first: _Item) -> Iterator[Ending]:
         executor = Executor(self.program)
         work, done = [first], 0
+        # A packet that comes to each element this often goes round.
+        most = _MAX_VISITS * len(self.router.elements)
         while work:
             item = work.pop()
             done += 1
             if done > _MAX_STEPS:
                 raise NotDecided(f"more than {_MAX_STEPS} steps in {self.name}")
             element = self.router.elements[_number(item.function)]
+            if len(item.steps) > most and item.packet is not None:
+                place = Place("", element.name, text="inside the configuration")
+                yield Ending("loop", item.packet, item.path, (), item.state, item.steps, place, reason="it goes round", origin=item.origin)
+                continue
             runs = executor.explore(self.program.entry(item.function), item.packet, item.path, item.state)
             for number, run in enumerate(distinct(runs, item.path) if len(runs) > 1 else runs):
                 steps = (*item.steps, _step(element, run.path.facts[len(item.path.facts):]))
@@ -195,7 +202,8 @@ class Box:
                     continue
                 yield from self._events(run, steps, work, executor, origin)
 
-    def _events(self, run: Run, steps: tuple[Step, ...], work: list[_Item], executor: Executor, origin: Origin) -> Iterator[Ending]:
+    def _events(self, run: Run, steps: tuple[Step, ...], work: list[_Item], executor: Executor, origin: Origin,
+                waited: frozenset[str] = frozenset()) -> Iterator[Ending]:
         moved = [e for e in run.events if e.kind != "store"]
         for copy, event in enumerate(moved):
             here = (*origin, (-1 - copy, 0)) if len(moved) > 1 else origin
@@ -206,8 +214,9 @@ class Box:
                 kind = "fault" if event.kind == "fault" else "dropped"
                 yield Ending(kind, event.packet, path, (), state, steps, event.place, reason=event.reason, origin=here)
         kept = [e for e in run.events if e.kind == "store" and any(e.packet is p for p in run.state.packets.values())]
-        if kept:
-            yield from self._released(kept[-1], run, steps, work, executor, origin)
+        if kept and kept[-1].place.element not in waited:
+            # Where it waited already, it only goes on to wait: some time it is due.
+            yield from self._released(kept[-1], run, steps, work, executor, origin, waited)
 
     def _pushed(self, event: Event, path: Path, state: BoxState, steps: tuple[Step, ...], work: list[_Item], origin: Origin,
                 ) -> Iterator[Ending]:
@@ -219,7 +228,7 @@ class Box:
             work.append(_Item(event.target, event.packet, path, state, steps, origin))
 
     def _released(self, event: Event, run: Run, steps: tuple[Step, ...], work: list[_Item], executor: Executor, origin: Origin,
-                  ) -> Iterator[Ending]:
+                  waited: frozenset[str]) -> Iterator[Ending]:
         """The packet waits in an element: whoever takes it out next does so."""
         holder = self.router.by_name[event.place.element]
         before = len(work)
@@ -240,7 +249,7 @@ class Box:
                                  interface=self.outputs[index], origin=here)
                 elif not pulls and taken.events:
                     found = True
-                    yield from self._events(taken, further, work, executor, here)
+                    yield from self._events(taken, further, work, executor, here, waited | {event.place.element})
             if found:
                 return
         if len(work) == before:

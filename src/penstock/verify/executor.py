@@ -430,7 +430,13 @@ class Executor:
         if isinstance(s.target, ir.StateAddress):
             raise NotDecided("state is filled")
         packet, offset = self._packet(s.target.packet), self.eval(s.target.offset)
-        n, byte = self._number(s.length, "how much is filled"), self._number(s.byte, "a byte to fill with")
+        length, byte = self.eval(s.length), self._number(s.byte, "a byte to fill with")
+        if isinstance(length, Term) and isinstance(offset, int) and byte == 0 and packet.rest is None:
+            # A new packet, whose length is not known: zeros to its end.
+            packet.zeros_from = offset
+            packet.cells = {at: cell for at, cell in packet.cells.items() if at < offset}
+            return
+        n = self.known(length, "how much is filled")
         if isinstance(offset, Term) and byte == 0 and packet.rest is not None and terms.subtract(offset, packet.rest.end, 32) == 0:
             # Zeros behind everything: that is what stands there where nothing else is known.
             return

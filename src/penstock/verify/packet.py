@@ -58,13 +58,15 @@ class SymbolicPacket:
     rest: Rest | None = None
     #: the annotations, as bytes
     annotations: dict[int, Value] = field(default_factory=dict)
+    #: from here on there are zeros where nothing else is known
+    zeros_from: int | None = None
 
     @classmethod
     def empty(cls, *, data: int = _DATA, length: Value = 0) -> SymbolicPacket:
         return cls({}, {**dict.fromkeys(_META, 0), "data": data, "length": length})
 
     def copy(self) -> SymbolicPacket:
-        return SymbolicPacket(self.cells.copy(), self.meta.copy(), self.rest, self.annotations.copy())
+        return SymbolicPacket(self.cells.copy(), self.meta.copy(), self.rest, self.annotations.copy(), self.zeros_from)
 
     # Bytes
 
@@ -83,6 +85,8 @@ class SymbolicPacket:
     def _missing(self, at: int) -> Value:
         if self.rest is not None and at >= self.rest.start:
             value: Value = self.rest.byte(at)
+        elif self.zeros_from is not None and at >= self.zeros_from:
+            value = 0
         else:
             # Buffer that nobody wrote: what was there before.
             value = Var(f"old buffer[{at - _DATA}]", 8)
@@ -182,7 +186,8 @@ class SymbolicPacket:
     @functools.cached_property
     def signature(self) -> Hashable:
         """The same for packets that cannot be told apart."""
-        return frozenset(self.cells.items()), tuple(self.meta.values()), self.rest, frozenset(self.annotations.items())
+        return frozenset(self.cells.items()), tuple(self.meta.values()), self.rest, frozenset(self.annotations.items()), \
+            self.zeros_from
 
     @property
     def values(self) -> Iterator[Value]:
@@ -201,7 +206,7 @@ class SymbolicPacket:
         return SymbolicPacket(
             {at: substitute(value, known, ranges) for at, value in self.cells.items()},
             {name: substitute(value, known, ranges) for name, value in self.meta.items()}, self.rest,
-            {at: substitute(value, known, ranges) for at, value in self.annotations.items()})
+            {at: substitute(value, known, ranges) for at, value in self.annotations.items()}, self.zeros_from)
 
 
 def replaced(old: Value, width: int, low: int, value: Value, bits: int) -> Value:
