@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import random
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -38,6 +40,15 @@ TENANT = " -> ".join([
     "IPFilter(allow udp dst port 53, allow tcp dst port 80, deny all)", "Counter", "Paint(1)", "CheckPaint(1)", "Counter", "SetIPDSCP(0)",
     "Counter", "Counter", "Counter", "IPMirror", "Counter", "Unstrip(14)", "EtherMirror", "ToDevice(0)",
 ])
+
+
+def command(*words: str) -> float:
+    """Milliseconds of ``penstock verify``, as users have it: with its byte code on disk."""
+    with tempfile.TemporaryDirectory() as cache:
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"} | {"PYTHONPYCACHEPREFIX": cache}
+        work = [sys.executable, "-m", "penstock.cli.main", "verify", *words, "-b"]
+        times = [seconds(lambda: subprocess.run(work, check=True, capture_output=True, cwd=ROOT, env=environment)) for _ in range(6)]
+    return statistics.median(times[1:]) * 1e3
 
 
 def line(boxes: int) -> Network:
@@ -102,9 +113,7 @@ def command_line() -> list[object]:
     hosts = "[host.client]\naddress = '10.0.0.0/8'\n[host.server]\naddress = '198.51.100.7'"
     (folder / "line.toml").write_text(f"links = [{links}]\n{hosts}\n{boxes}\n")
     question = "allow tcp port 80 from client to server"
-    words = [sys.executable, "-m", "penstock.cli.main", "verify", str(folder / "line.toml"), question, "-b"]
-    took = statistics.median(seconds(lambda: subprocess.run(words, check=True, capture_output=True)) for _ in range(5))
-    return ["the same 100, from the command line", took * 1e3, 500.0, None, ""]
+    return ["the same 100, from the command line", command(str(folder / "line.toml"), question), 500.0, None, ""]
 
 
 def rules(count: int) -> str:
@@ -182,13 +191,11 @@ def policy() -> list[list[object]]:
         if not all(a.check(network).holds for a in parse_policy(assertions, network)):
             raise RuntimeError("the firewall breaks its promises")
 
-    words = [sys.executable, "-m", "penstock.cli.main", "verify", str(ROOT / "boxes/firewall/firewall.click"), "-b"]
     own = Intervals(((0x0A010000, 0x0A01FFFF),))
     check()
     return [
-        ["the 18 promises of boxes/firewall", statistics.median(seconds(check) for _ in range(5)) * 1e3, 100.0, None, ""],
-        ["the same, from the command line", statistics.median(
-            seconds(lambda: subprocess.run(words, check=True, capture_output=True, cwd=ROOT)) for _ in range(5)) * 1e3, 500.0, None, ""],
+        ["the 19 promises of boxes/firewall", statistics.median(seconds(check) for _ in range(5)) * 1e3, 100.0, None, ""],
+        ["the same, from the command line", command("boxes/firewall/firewall.click"), 500.0, None, ""],
         ["admission of a configuration of 20 elements", statistics.median(
             seconds(lambda: admit(Box(TENANT), Tenant(own))) for _ in range(5)) * 1e3, 50.0, None, ""],
     ]

@@ -37,6 +37,7 @@ def add_arguments(name: str, parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--same-as", metavar="FILE", help="tell whether another configuration does the same with every packet")
     parser.add_argument("--tenant", metavar="PREFIXES", help="tell whether a configuration may run for a tenant with these addresses")
     parser.add_argument("--may-send", metavar="PREFIXES", default="", help="with --tenant: where its packets may go besides")
+    parser.add_argument("--graph", metavar="FILE", help="draw the examples' ways (SVG)")
     parser.add_argument("--junit", metavar="FILE", help="write the results for a CI system")
     parser.add_argument("--json", action="store_true")
 
@@ -123,6 +124,10 @@ def main(name: str, args: argparse.Namespace) -> int:
         print(json.dumps([_as_dict(*result, network, args) for result in results], indent=1))
     if args.pcap:
         _write_capture(args.pcap, results)
+    if args.graph:
+        from penstock.verify.drawing import draw
+
+        Path(args.graph).write_text(draw([answer for _, answer, _ in results]), "utf-8")
     if args.junit:
         _write_junit(args.junit, args.file, results)
     good = sum(answer.holds for _, answer, _ in results)
@@ -201,13 +206,16 @@ def _readable(text: str) -> str:
 
 
 def _show(assertion: Assertion, answer: Answer, network: Network, args: argparse.Namespace) -> None:
-    from penstock.verify.describe import describe_frame, describe_set, steps_of
+    from penstock.verify.describe import describe_frame, describe_set, ends_of, steps_of
 
     print(f"{_MARK[answer.verdict]:5}  {assertion.text}")
     print(f"       {answer.text}")
     if args.brief:
         return
     witness = answer.witness
+    if witness is None and not answer.holds:
+        for line in ends_of(answer.ways):
+            print(f"       end:     {line}")
     if witness is not None:
         lines = describe_set(None, witness.way.path)
         if lines:

@@ -102,10 +102,6 @@ class _Item:
     origin: Origin = ()
 
 
-def _step(element: Element, facts: Sequence[Fact] = ()) -> Step:
-    return Step(element.name, element.class_name, element.arguments, str(element.at), tuple(facts))
-
-
 class Box:
     """A configuration, ready for symbolic packets. Raises ConfigurationError where it has errors.
 
@@ -138,6 +134,7 @@ class Box:
         flat = flatten(self._text, file=self._file, known_classes=catalog.is_known, class_names=catalog.class_names,
                        library_path=self._library_path, diagnostics=diagnostics)
         diagnostics.raise_if_errors()
+        self._declared = {use.name: (use.class_name, use.arguments) for use in flat.elements}
         sources = [use for use in flat.elements if use.class_name in _SOURCES[1:] and not flat.ports(use.index)[0]]
         sinks = [use for use in flat.elements if use.class_name in _SINKS[1:]]
         for use in sources:
@@ -177,6 +174,9 @@ class Box:
         first.annotations = {}
         return [_relevant(ending, path) for ending in self._walk(_Item(entry.name, first, path, state, ()))]
 
+    def _step(self, element: Element, facts: Sequence[Fact] = ()) -> Step:
+        return Step(element.name, *self._declared[element.name], str(element.at), tuple(facts))
+
     def _walk(self, first: _Item) -> Iterator[Ending]:
         executor = Executor(self.program)
         work, done = [first], 0
@@ -194,7 +194,7 @@ class Box:
                 continue
             runs = executor.explore(self.program.entry(item.function), item.packet, item.path, item.state)
             for number, run in enumerate(distinct(runs, item.path) if len(runs) > 1 else runs):
-                steps = (*item.steps, _step(element, run.path.facts[len(item.path.facts):]))
+                steps = (*item.steps, self._step(element, run.path.facts[len(item.path.facts):]))
                 origin = (*item.origin, (done, number))
                 if run.not_decided:
                     packet = item.packet or SymbolicPacket.empty()
@@ -222,7 +222,7 @@ class Box:
                 ) -> Iterator[Ending]:
         index = _number(event.target)
         if index in self.outputs:
-            steps = (*steps, _step(self.router.elements[index]))
+            steps = (*steps, self._step(self.router.elements[index]))
             yield Ending("exit", event.packet, path, (), state, steps, event.place, interface=self.outputs[index], origin=origin)
         else:
             work.append(_Item(event.target, event.packet, path, state, steps, origin))
@@ -242,7 +242,7 @@ class Box:
                 if taken.not_decided:
                     continue
                 here = (*origin, (-1, 0), (index, number))
-                further = (*steps, _step(taker, taken.path.facts[len(run.path.facts):]))
+                further = (*steps, self._step(taker, taken.path.facts[len(run.path.facts):]))
                 if pulls and isinstance(taken.result, SymbolicPacket):
                     found = True
                     yield Ending("exit", taken.result, taken.path, (), taken.state, further, event.place,

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from penstock.verify.intervals import Intervals
 from penstock.verify.network import Way
 from penstock.verify.packet import SymbolicPacket
 from penstock.verify.path import Fact, Path
 from penstock.verify.substitution import variables
-from penstock.verify.terms import Ones, Op, Slice, Term, Var
+from penstock.verify.terms import Ones, Op, Slice, Term, Value, Var
 
-__all__ = ["describe_frame", "describe_numbers", "describe_set", "fact_text", "number_text", "steps_of"]
+__all__ = ["describe_frame", "describe_numbers", "describe_set", "ends_of", "fact_text", "number_text", "steps_of", "told"]
 
-_MOST, _LONG = 6, 120
+_MOST, _LONG, _MOST_ENDS = 6, 120, 4
 _PROTOCOLS = {1: "ICMP", 6: "TCP", 17: "UDP"}
 
 
@@ -85,28 +87,53 @@ def describe_set(sent: SymbolicPacket | None, path: Path) -> list[str]:
 
 def fact_text(fact: Fact) -> str:
     """A fact as a condition on fields: addresses and sets as people write them."""
+    return _short(_condition(fact.condition, fact.truth))
+
+
+def _condition(condition: Value, truth: bool) -> str:
+    if isinstance(condition, int) or not isinstance(condition, Op):
+        return str(condition) if truth else f"not ({condition})"
+    name, *parts = condition.key
+    if name == "not":
+        return _condition(parts[0], not truth)
+    if name in ("and", "or") and condition.bits == 1:
+        texts = [_condition(part, True) for part in _flat(name, condition)]
+        return f" {name} ".join(texts) if truth else f"not: {f' {name} '.join(texts)}"
+    if name not in ("eq", "lt", "le", "in"):
+        return str(condition) if truth else f"not ({condition})"
+    left, right = parts
+    if isinstance(left, Ones) and name == "eq" and right == 0xFFFF:
+        # A checksum is the sum's complement.
+        over = sorted({v.name for v in variables(left)})
+        return f"the checksum over {', '.join(over[:3])}{' and others' if len(over) > 3 else ''} is {'' if truth else 'not '}0"
+    if name in ("lt", "le") and isinstance(left, int):
+        inner = Intervals(((left + (name == "lt"), (1 << right.bits) - 1),))
+        left = right
+    elif name == "in":
+        inner = Intervals(right)
+    elif isinstance(right, int) and not isinstance(left, int):
+        inner = Intervals((((0, right - (name == "lt")) if name != "eq" else (right, right)),))
+    else:
+        sign = {"eq": "is", "lt": "is below", "le": "is at most"}[name]
+        return f"{left} {sign} {right}" if truth else f"not ({left} {sign} {right})"
+    text = str(left)
+    if isinstance(left, Slice) and left.key[1] + left.bits == left.key[0].bits and _is_address(str(left.key[0])):
+        low = left.key[1]
+        text, inner = str(left.key[0]), Intervals(tuple((a << low, (b + 1 << low) - 1) for a, b in inner.parts))
+    return f"{text} is {'' if truth else 'not '}{_listing(text, inner)}"
+
+
+def _flat(name: str, condition: Value) -> list[Value]:
+    """The parts of ``and`` within ``and``."""
+    if isinstance(condition, Op) and condition.bits == 1 and condition.key[0] == name:
+        return [inner for part in condition.key[1:] for inner in _flat(name, part)]
+    return [condition]
+
+
+def is_told_by_parts(fact: Fact) -> bool:
+    """Whether its parts stand among the facts too: those of an ``and`` that holds, or an ``or`` that does not."""
     condition = fact.condition
-    if isinstance(condition, Op) and condition.key[0] in ("eq", "lt", "le", "in"):
-        name, left, right = condition.key
-        if isinstance(left, Ones) and name == "eq" and right == 0xFFFF:
-            # A checksum is the sum's complement.
-            over = sorted({v.name for v in variables(left)})
-            return f"the checksum over {', '.join(over[:3])}{' and others' if len(over) > 3 else ''} is {'' if fact.truth else 'not '}0"
-        if name in ("lt", "le") and isinstance(left, int):
-            inner = Intervals(((left + (name == "lt"), (1 << right.bits) - 1),))
-            left = right
-        elif name == "in":
-            inner = Intervals(right)
-        elif isinstance(right, int) and not isinstance(left, int):
-            inner = Intervals((((0, right - (name == "lt")) if name != "eq" else (right, right)),))
-        else:
-            return _short(str(fact))
-        text = _short(str(left))
-        if isinstance(left, Slice) and left.key[1] + left.bits == left.key[0].bits and str(left.key[0]).endswith(("ip.src", "ip.dst")):
-            low = left.key[1]
-            text, inner = str(left.key[0]), Intervals(tuple((a << low, (b + 1 << low) - 1) for a, b in inner.parts))
-        return f"{text} is {'' if fact.truth else 'not '}{_listing(text, inner)}"
-    return _short(str(fact))
+    return isinstance(condition, Op) and condition.bits == 1 and condition.key[0] == ("and" if fact.truth else "or")
 
 
 def _short(text: str) -> str:
@@ -116,6 +143,8 @@ def _short(text: str) -> str:
 def _is_said(fact: Fact, said: set[Term]) -> bool:
     """A comparison of one variable with numbers shows in what that variable can be."""
     condition = fact.condition
+    if is_told_by_parts(fact):
+        return True
     if isinstance(condition, Op) and condition.key[0] in ("eq", "lt", "le", "in"):
         left, right = condition.key[1], condition.key[2]
         if condition.key[0] != "in" and isinstance(left, int):
@@ -149,6 +178,24 @@ def describe_frame(frame: bytes) -> str:
     return f"{src} > {dst} {_PROTOCOLS.get(protocol, f'protocol {protocol}')}{extra} ttl {ip[8]}, {len(frame)} bytes"
 
 
+def ends_of(ways: Sequence[Way]) -> list[str]:
+    """Where ways end, and the conditions under which they do: those that were asked for, and those that decided."""
+    found: list[str] = []
+    for way in sorted(ways, key=lambda w: len(w.path.facts)):
+        where = "; ".join(describe_set(None, way.path)) or "every packet"
+        line = f"{way.kind} at {way.place}" + (f" ({way.reason})" if way.reason else "") + f" where {where}"
+        if line not in found:
+            found.append(line)
+    return found[:_MOST_ENDS] + ([f"and {len(found) - _MOST_ENDS} more"] if len(found) > _MOST_ENDS else [])
+
+
+def told(facts: Sequence[Fact]) -> list[Fact]:
+    """The facts that tell people something: about the packet, and each thing once."""
+    found = {(f.condition, f.truth): f for f in facts
+             if not is_told_by_parts(f) and any(v.kind in ("packet", "open") for v in variables(f.condition))}
+    return list(found.values())
+
+
 def steps_of(way: Way) -> list[str]:
     """The way, element by element, and what was decided there."""
     lines: list[str] = []
@@ -158,5 +205,5 @@ def steps_of(way: Way) -> list[str]:
         shown = f"({arguments if len(arguments) < 60 else arguments[:59] + '…'})" if arguments else ""
         lines.append(f"{where} :: {step.class_name}{shown}  {step.at}")
         lines += [f"    {fact_text(fact).replace('@', f'{box}/')}  ({fact.place.source}: {fact.place.text})"
-                  for fact in step.facts if any(v.kind in ("packet", "open") for v in variables(fact.condition))]
+                  for fact in told(step.facts)]
     return lines

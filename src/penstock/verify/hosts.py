@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 
 from penstock.packet import headers
@@ -25,7 +26,12 @@ def make_packet(protocol: str = "", fields: Mapping[str, Value] | None = None, *
     ``fields`` sets fields by ``header.field``; all others are variables. ``payload`` is how many bytes may follow the headers.
     Options and fragments are left out unless ``fields`` sets them.
     """
-    given = {**_FIXED, "ether.type": 0x0800, **(fields or {})}
+    return _made(protocol, tuple((fields or {}).items()), name, payload).copy()
+
+
+@functools.lru_cache(maxsize=256)
+def _made(protocol: str, fields: tuple[tuple[str, Value], ...], name: str, payload: int) -> SymbolicPacket:
+    given = {**_FIXED, "ether.type": 0x0800, **dict(fields)}
     if protocol:
         given.setdefault("ip.protocol", _PROTOCOLS[protocol])
     prefix = f"{name}." if name else ""
