@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.lang.source import ConfigurationError
-from penstock.verify.executor import NotDecided
+from penstock.verify.errors import NotDecided
 from penstock.verify.hosts import make_packet
 from penstock.verify.network import Network, NetworkError, load_network
 from penstock.verify.policy import PolicyError, parse_policy

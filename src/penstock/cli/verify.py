@@ -89,7 +89,7 @@ def _assertions(args: argparse.Namespace, network: Network) -> list[Assertion]:
 
 def main(name: str, args: argparse.Namespace) -> int:
     from penstock.lang.source import ConfigurationError
-    from penstock.verify.executor import NotDecided
+    from penstock.verify.errors import NotDecided
     from penstock.verify.network import NetworkError
     from penstock.verify.policy import PolicyError
 
@@ -139,7 +139,7 @@ def main(name: str, args: argparse.Namespace) -> int:
 
 
 def _check(assertion: Assertion, network: Network) -> Answer:
-    from penstock.verify.executor import NotDecided
+    from penstock.verify.errors import NotDecided
     from penstock.verify.questions import Answer
 
     try:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from penstock.datapath import ir
+from penstock.datapath.control import BreakLoop, ContinueLoop, ReturnValue, Structured
 from penstock.datapath.frames import LINE_BYTES
 from penstock.datapath.memory import Memory, size_and_alignment
 from penstock.packet.integers import IntType
@@ -39,24 +40,6 @@ class Tracer(Protocol):
         """``function`` pushes a packet to an output."""
 
 
-class _Return(Exception):
-    def __init__(self, value: int | None):
-        self.value = value
-
-
-class _Leave(Exception):
-    def __init__(self, number: int):
-        self.number = number
-
-
-class _Break(Exception):
-    pass
-
-
-class _Continue(Exception):
-    pass
-
-
 def _signed(value: int, kind: Any) -> int:
     return kind(value) if kind.signed else value
 
@@ -68,7 +51,7 @@ def fold(total: int) -> int:
     return total
 
 
-class Interpreter:
+class Interpreter(Structured):
     """Executes functions of the typed form. ``lookup`` finds entry points, ``release`` is the pool's."""
 
     def __init__(
@@ -113,7 +96,7 @@ class Interpreter:
         value: int | None = None
         try:
             self.block(function.body)
-        except _Return as done:
+        except ReturnValue as done:
             value = done.value
         finally:
             self._stack.pop()
@@ -141,9 +124,6 @@ class Interpreter:
 
     def _assign(self, s: ir.Assign) -> None:
         self.values[s.local.number] = self.eval(s.value)
-
-    def _evaluate(self, s: ir.Evaluate) -> None:
-        self.eval(s.value)
 
     def _storestate(self, s: ir.StoreState) -> None:
         value = self.eval(s.value)
@@ -182,7 +162,7 @@ class Interpreter:
         self.memory.store(at, 8, self.memory.load(at, 8) + 1)
         for local in s.owned:
             self._free(self.values[local.number])
-        raise _Return(0)
+        raise ReturnValue(0)
 
     def _if(self, s: ir.If) -> None:
         taken = bool(self.eval(s.condition))
@@ -196,26 +176,10 @@ class Interpreter:
             self.values[number] = i
             try:
                 self.block(s.body)
-            except _Break:
+            except BreakLoop:
                 return
-            except _Continue:
+            except ContinueLoop:
                 pass
-
-    def _break(self, s: ir.Break) -> None:
-        raise _Break
-
-    def _continue(self, s: ir.Continue) -> None:
-        raise _Continue
-
-    def _scope(self, s: ir.Scope) -> None:
-        try:
-            self.block(s.body)
-        except _Leave as leave:
-            if leave.number != s.number:
-                raise
-
-    def _leave(self, s: ir.Leave) -> None:
-        raise _Leave(s.number)
 
     def _pushto(self, s: ir.PushTo) -> None:
         packet = self.values[s.packet.number]
@@ -270,9 +234,6 @@ class Interpreter:
 
     def _fence(self, s: ir.Fence) -> None:
         """Python's own accesses are in order, and the interpreter runs with the lock of one thread."""
-
-    def _return(self, s: ir.Return) -> None:
-        raise _Return(None if s.value is None else self.eval(s.value))
 
     # Addresses
 

@@ -13,7 +13,8 @@ from penstock.lang.configuration import Configuration
 from penstock.lang.load import flatten
 from penstock.lang.source import Diagnostics
 from penstock.runtime.router import Router
-from penstock.verify.executor import Event, Executor, NotDecided, Run
+from penstock.verify.errors import NotDecided
+from penstock.verify.executor import Event, Executor, Run
 from penstock.verify.packet import SymbolicPacket
 from penstock.verify.path import Fact, Path, Place
 from penstock.verify.program import SymbolicProgram

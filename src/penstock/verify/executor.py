@@ -13,13 +13,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from penstock.datapath import ir
+from penstock.datapath.control import BreakLoop, ContinueLoop, ReturnValue, Structured
 from penstock.datapath.memory import size_and_alignment
 from penstock.datapath.sched import Notifier
 from penstock.packet.integers import IntType
-from penstock.packet.layout import ANNO_BASE, ANNO_BYTES
 from penstock.verify import terms
+from penstock.verify.errors import NotDecided
 from penstock.verify.intervals import Intervals
-from penstock.verify.packet import SymbolicPacket, replaced
+from penstock.verify.packet import SymbolicPacket
+from penstock.verify.packetaccess import PacketAccess
 from penstock.verify.path import Path, Place
 from penstock.verify.primitives import call_primitive, is_primitive
 from penstock.verify.program import SymbolicProgram
@@ -31,33 +33,10 @@ __all__ = ["Event", "Executor", "NotDecided", "Run"]
 MAX_RUNS = 20_000
 _MAX_TURNS = 4096
 _MAX_CHOICES = 256
-_META_BYTES = 96
-
-
-class NotDecided(Exception):
-    """This cannot be followed; the message says why."""
 
 
 class _Impossible(Exception):
     """The facts of this run contradict each other."""
-
-
-class _Return(Exception):
-    def __init__(self, value: Any):
-        self.value = value
-
-
-class _Leave(Exception):
-    def __init__(self, number: int):
-        self.number = number
-
-
-class _Break(Exception):
-    pass
-
-
-class _Continue(Exception):
-    pass
 
 
 @dataclass(slots=True)
@@ -84,7 +63,7 @@ class Run:
     place: Place = field(default_factory=Place)
 
 
-class Executor:
+class Executor(PacketAccess, Structured):
     """Runs the functions of one configuration. Its own variables have names that begin with ``@``."""
 
     def __init__(self, program: SymbolicProgram):
@@ -265,8 +244,8 @@ class Executor:
             raise NotDecided("packets go round without end inside one task")
         self._stack.append((function, values))
         try:
-            self._block(function.body)
-        except _Return as done:
+            self.block(function.body)
+        except ReturnValue as done:
             return done.value
         finally:
             self._stack.pop()
@@ -276,7 +255,7 @@ class Executor:
     def values(self) -> list[Any]:
         return self._stack[-1][1]
 
-    def _block(self, body: list[ir.Stmt]) -> None:
+    def block(self, body: list[ir.Stmt]) -> None:
         for statement in body:
             self.line = statement.line
             self._statements[type(statement)](statement)
@@ -284,17 +263,10 @@ class Executor:
     def eval(self, expr: ir.Expr) -> Any:
         return self._expressions[type(expr)](expr)
 
-    def _number(self, expr: ir.Expr, what: str) -> int:
-        value = self.eval(expr)
-        return value if isinstance(value, int) else self.known(value, what)
-
     # Statements
 
     def _assign(self, s: ir.Assign) -> None:
         self.values[s.local.number] = self.eval(s.value)
-
-    def _evaluate(self, s: ir.Evaluate) -> None:
-        self.eval(s.value)
 
     def _storestate(self, s: ir.StoreState) -> None:
         value = self.eval(s.value)
@@ -308,31 +280,6 @@ class Executor:
             self.state.values[address] = value
         # Elsewhere: packet code changes this array, so that whatever is read from it is unknown anyway.
 
-    def _storepacket(self, s: ir.StorePacket) -> None:
-        packet, at = self._at(s.packet, s.offset)
-        value = self.eval(s.value)
-        width = 8 * s.width
-        if s.bits:
-            old = packet.load(at, s.width)
-            value = replaced(old, width, s.low, terms.piece(value, 0, s.bits), s.bits)
-        elif isinstance(value, Term) and value.bits < width:
-            value = terms.extend(value, width, self.path.range)
-        else:
-            value = terms.piece(value, 0, width)
-        if ANNO_BASE <= at < ANNO_BASE + ANNO_BYTES:
-            packet.store_annotation(at - ANNO_BASE, s.width, value, big=s.big)
-        elif s.big:
-            packet.store(at, s.width, value)
-        else:
-            packet.store(at, s.width, terms.join([(terms.piece(value, 8 * i, 8), 8) for i in range(s.width)]))
-
-    def _writepacket(self, s: ir.WritePacket) -> None:
-        packet, at = self._at(s.packet, s.offset)
-        packet.store(at, len(s.content), int.from_bytes(s.content, "big"))
-
-    def _setmeta(self, s: ir.SetMeta) -> None:
-        self._packet(s.packet).meta[s.name] = self.eval(s.value)
-
     def _check(self, s: ir.Check) -> None:
         if self.decide(self.eval(s.condition)):
             return
@@ -340,42 +287,26 @@ class Executor:
             packet = self.values[local.number]
             if isinstance(packet, SymbolicPacket):
                 self.events.append(Event("fault", packet, self.place(), reason=s.reason))
-        raise _Return(0)
+        raise ReturnValue(0)
 
     def _if(self, s: ir.If) -> None:
-        self._block(s.then if self.decide(self.eval(s.condition)) else s.orelse)
+        self.block(s.then if self.decide(self.eval(s.condition)) else s.orelse)
 
     def _loop(self, s: ir.Loop) -> None:
-        i, stop = self._number(s.start, "where a loop starts"), self.eval(s.stop)
+        i, stop = self.number(s.start, "where a loop starts"), self.eval(s.stop)
         bits = s.variable.type.bits  # type: ignore[union-attr]
         turns = 0
         while self.decide(terms.compare("lt", i, stop, bits)):
             self.values[s.variable.number] = i
             try:
-                self._block(s.body)
-            except _Break:
+                self.block(s.body)
+            except BreakLoop:
                 return
-            except _Continue:
+            except ContinueLoop:
                 pass
             i, turns = i + 1, turns + 1
             if turns > _MAX_TURNS:
                 raise NotDecided(f"a loop of more than {_MAX_TURNS} turns")
-
-    def _break(self, s: ir.Break) -> None:
-        raise _Break
-
-    def _continue(self, s: ir.Continue) -> None:
-        raise _Continue
-
-    def _scope(self, s: ir.Scope) -> None:
-        try:
-            self._block(s.body)
-        except _Leave as leave:
-            if leave.number != s.number:
-                raise
-
-    def _leave(self, s: ir.Leave) -> None:
-        raise _Leave(s.number)
 
     def _pushto(self, s: ir.PushTo) -> None:
         self.events.append(Event("push", self._packet(s.packet), self.place(), s.target, s.port))
@@ -392,61 +323,8 @@ class Executor:
         self.state.packets[self._slot(s.place)] = packet
         self.events.append(Event("store", packet, self.place()))
 
-    def _move(self, s: ir.Move) -> None:
-        length = self.eval(s.length)
-        if isinstance(s.target, ir.StateAddress):
-            # Copies for others: nothing that comes back to this packet.
-            return
-        target = self._packet(s.target.packet)
-        to = self._number(s.target.offset, "where bytes are copied to")
-        if isinstance(s.source, ir.StateAddress):
-            n = self.known(length, "how much is copied")
-            for i in range(n):
-                target.cells[to + i] = self.unknown("bytes of state", 8, "state")
-            return
-        source = self._packet(s.source.packet)
-        start = self._number(s.source.offset, "where bytes are copied from")
-        if isinstance(length, int):
-            content = [source.load(start + i, 1) for i in range(length)]
-            for i, byte in enumerate(content):
-                target.cells[to + i] = byte
-            return
-        rest = source.rest
-        if rest is None or terms.subtract(terms.add(start, length, 32), rest.end, 32) != 0:
-            raise NotDecided(f"a copy of {length} bytes")
-        cells = {at + to - start: cell for at, cell in source.cells.items() if at >= start}
-        if target is source:
-            source.cells = {at: cell for at, cell in source.cells.items() if at < to}
-        target.cells.update(cells)
-        target.rest = rest.moved(to - start)
-
-    def _copylines(self, s: ir.CopyLines) -> None:
-        raise NotDecided("a copy of whole cache lines")
-
     def _prefetch(self, s: ir.Prefetch) -> None:
         """Nothing that could be seen."""
-
-    def _fill(self, s: ir.Fill) -> None:
-        if isinstance(s.target, ir.StateAddress):
-            raise NotDecided("state is filled")
-        packet, offset = self._packet(s.target.packet), self.eval(s.target.offset)
-        length, byte = self.eval(s.length), self._number(s.byte, "a byte to fill with")
-        if isinstance(length, Term) and isinstance(offset, int) and byte == 0 and packet.rest is None:
-            # A new packet, whose length is not known: zeros to its end.
-            packet.zeros_from = offset
-            packet.cells = {at: cell for at, cell in packet.cells.items() if at < offset}
-            return
-        n = self.known(length, "how much is filled")
-        if isinstance(offset, Term) and byte == 0 and packet.rest is not None and terms.subtract(offset, packet.rest.end, 32) == 0:
-            # Zeros behind everything: that is what stands there where nothing else is known.
-            return
-        at = self.known(offset, "where bytes are filled")
-        if at == 0 and n == _META_BYTES:
-            packet.meta = dict.fromkeys(packet.meta, 0)
-            packet.annotations = {}
-            return
-        for i in range(n):
-            packet.cells[at + i] = byte
 
     def _upcall(self, s: ir.Upcall) -> None:
         """The host reads what was written for it: no packet changes by that."""
@@ -454,24 +332,12 @@ class Executor:
     def _fence(self, s: ir.Fence) -> None:
         """One packet after the other: their order is that of the program."""
 
-    def _return(self, s: ir.Return) -> None:
-        raise _Return(None if s.value is None else self.eval(s.value))
-
     # Places
-
-    def _packet(self, local: ir.Local) -> SymbolicPacket:
-        packet = self.values[local.number]
-        if not isinstance(packet, SymbolicPacket):
-            raise NotDecided("a packet that is not there")
-        return packet
-
-    def _at(self, local: ir.Local, offset: ir.Expr) -> tuple[SymbolicPacket, int]:
-        return self._packet(local), self._number(offset, "a place in the packet")
 
     def _slot(self, slot: ir.Place | ir.PacketAddress) -> Hashable:
         if isinstance(slot, ir.PacketAddress):
             return ("next", id(self.values[slot.packet.number]))
-        return slot.offset + sum(self._number(index, "a place in a queue") * stride for index, stride in slot.indices)
+        return slot.offset + sum(self.number(index, "a place in a queue") * stride for index, stride in slot.indices)
 
     def load_state(self, place: ir.Place) -> Value:
         kind, owner = place.kind, place.owner
@@ -592,25 +458,6 @@ class Executor:
             return terms.subtract(above, size, target.bits)
         return terms.extend(value, target.bits, self.path.range)
 
-    def _x_meta(self, e: ir.Meta) -> Value:
-        return self._widened(self._packet(e.packet).meta[e.name], e.type)
-
-    def _widened(self, value: Value, kind: Any) -> Value:
-        return value if isinstance(value, int) or value.bits == kind.bits else (
-            terms.extend(value, kind.bits, self.path.range) if value.bits < kind.bits else terms.piece(value, 0, kind.bits))
-
-    def _x_loadpacket(self, e: ir.LoadPacket) -> Value:
-        packet, at = self._at(e.packet, e.offset)
-        if ANNO_BASE <= at < ANNO_BASE + ANNO_BYTES:
-            value = packet.load_annotation(at - ANNO_BASE, e.width, big=e.big)
-        elif e.big:
-            value = packet.load(at, e.width)
-        else:
-            value = terms.join([(packet.load(at + i, 1), 8) for i in range(e.width - 1, -1, -1)])
-        if e.bits:
-            value = terms.piece(value, e.low, e.bits)
-        return self._widened(self.path.settled(value), e.type)
-
     def _x_loadstate(self, e: ir.LoadState) -> Value:
         return self._widened(self.path.settled(self.load_state(e.place)), e.type)
 
@@ -625,14 +472,6 @@ class Executor:
 
     def _x_cycles(self, e: ir.Cycles) -> Var:
         return self.unknown("time", 64, "time")
-
-    def _x_checksum(self, e: ir.Checksum) -> Value:
-        if isinstance(e.address, ir.StateAddress):
-            raise NotDecided("a checksum of state")
-        packet, at = self._at(e.address.packet, e.address.offset)
-        length, start = self.eval(e.length), self.eval(e.start)
-        found = packet.checksum(at, length, start, self.path.range)
-        return terms.extend(self.unknown("sum", 16, "packet") if found is None else found, 32, self.path.range)
 
     def _x_call(self, e: ir.Call) -> Any:
         args = [self.eval(a) for a in e.arguments]

@@ -11,7 +11,7 @@ from typing import Any
 
 from penstock.lang.arguments import ArgumentContext, ArgumentError, parse_prefix
 from penstock.verify.box import Box, Ending, Step
-from penstock.verify.executor import NotDecided
+from penstock.verify.errors import NotDecided
 from penstock.verify.intervals import Intervals
 from penstock.verify.packet import SymbolicPacket
 from penstock.verify.path import Fact, Path, Place

@@ -10,7 +10,8 @@ from penstock.packet import headers
 from penstock.packet.headers import Field, Header
 from penstock.packet.layout import BUFFER_OFFSET, DEFAULT_HEADROOM
 from penstock.verify.substitution import substitute, variables
-from penstock.verify.terms import Ranges, Term, Value, Var, add, extend, fold_sum, join, multiply, piece, subtract
+from penstock.verify.sums import fold_sum
+from penstock.verify.terms import Ranges, Term, Value, Var, add, extend, join, multiply, piece, subtract
 
 __all__ = ["HEADER_TYPES", "PARTS", "Rest", "SymbolicPacket", "chain_of", "fields_of", "replaced"]
 

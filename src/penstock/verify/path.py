@@ -51,17 +51,13 @@ _EMPTY = Intervals(())
 class Path:
     """Facts so far. ``assume`` adds one and tells whether that can be."""
 
-    __slots__ = ("_signature", "clash", "domains", "facts", "places", "same")
+    __slots__ = ("_signature", "domains", "facts", "same")
 
     def __init__(self) -> None:
         self.domains: dict[Term, Intervals] = {}
         self.facts: list[Fact] = []
-        #: which facts narrowed a term
-        self.places: dict[Term, tuple[Fact, ...]] = {}
         #: terms that are equal to another
         self.same: dict[Term, Value] = {}
-        #: the facts that contradicted each other last
-        self.clash: tuple[Fact, ...] = ()
         self._signature: tuple[int, Hashable] = (-1, None)
 
     @property
@@ -73,7 +69,7 @@ class Path:
 
     def copy(self) -> Path:
         made = Path()
-        made.domains, made.facts, made.places, made.same = self.domains.copy(), self.facts.copy(), self.places.copy(), self.same.copy()
+        made.domains, made.facts, made.same = self.domains.copy(), self.facts.copy(), self.same.copy()
         return made
 
     # What a value can be
@@ -209,31 +205,28 @@ class Path:
         return not isinstance(value, Linear) or linear_range(value, self.range) is not None
 
     def assume(self, condition: Value, truth: bool, place: Place) -> bool:
-        """Add a fact. False where it contradicts what is known; ``clash`` then says what."""
+        """Add a fact. False where it contradicts what is known."""
         if isinstance(condition, int):
             return bool(condition) == truth
         while isinstance(condition, Op) and condition.key[0] == "not":
             condition, truth = condition.key[1], not truth
             if isinstance(condition, int):
                 return bool(condition) == truth
-        fact = Fact(condition, truth, place)
         known = self.decide(condition)
         if known is not None:
-            if known != truth:
-                self.clash = (*self.because(condition), fact)
             return known == truth
-        self.facts.append(fact)
+        self.facts.append(Fact(condition, truth, place))
         self.domains[condition] = Intervals(((int(truth), int(truth)),))
         if isinstance(condition, Op) and condition.bits == 1 and condition.key[0] in ("and", "or") and truth == (condition.key[0] == "and"):
             return all(self.assume(part, truth, place) for part in condition.key[1:])
         if isinstance(condition, Op) and condition.key[0] in ("eq", "lt", "le"):
-            return self._narrow(condition.key[0], condition.key[1], condition.key[2], truth, fact)
+            return self._narrow(condition.key[0], condition.key[1], condition.key[2], truth)
         return True
 
     def become(self, other: Path) -> None:
         """Know what the other path knows."""
         made = other.copy()
-        self.domains, self.facts, self.places, self.same = made.domains, made.facts, made.places, made.same
+        self.domains, self.facts, self.same = made.domains, made.facts, made.same
 
     def joined(self, facts: Iterable[Fact]) -> Path | None:
         """This and more facts; None where they contradict each other."""
@@ -253,20 +246,7 @@ class Path:
             raise AssertionError("facts that held together contradict each other")
         return made
 
-    def because(self, condition: Value) -> tuple[Fact, ...]:
-        """Facts that narrowed what a condition is about."""
-        found: list[Fact] = []
-        work: list[Any] = [condition]
-        while work:
-            item = work.pop()
-            if isinstance(item, Term):
-                found += [f for f in self.places.get(item, ()) if f not in found]
-                work.append(item.key)
-            elif isinstance(item, tuple):
-                work += item
-        return tuple(found)
-
-    def _narrow(self, name: str, a: Value, b: Value, truth: bool, fact: Fact) -> bool:
+    def _narrow(self, name: str, a: Value, b: Value, truth: bool) -> bool:
         if isinstance(a, int):
             # c < x is not (x <= c)
             assert isinstance(b, Term)
@@ -275,10 +255,10 @@ class Path:
             top = (1 << a.bits) - 1
             allowed = {"eq": (b, b), "lt": (0, b - 1), "le": (0, b)}[name]
             inside = Intervals(((max(allowed[0], 0), min(allowed[1], top)),)) if allowed[1] >= 0 else _EMPTY
-            return self.restrict(a, inside if truth else inside.complement(a.bits), fact)
+            return self.restrict(a, inside if truth else inside.complement(a.bits))
         if name == "eq" and truth:
             both = self.of(a) & self.of(b)
-            if not self.restrict(a, both, fact) or not self.restrict(b, both, fact):
+            if not self.restrict(a, both) or not self.restrict(b, both):
                 return False
             if isinstance(a, Linear) and not isinstance(b, Linear):
                 a, b = b, a
@@ -289,8 +269,8 @@ class Path:
             # low < high (or <=, the other way round where it does not hold)
             strict = int((name == "lt") == truth)
             ends, starts = self.of(high), self.of(low)
-            return self.restrict(low, Intervals(((0, ends.high - strict),)) if ends.high >= strict else _EMPTY, fact) \
-                and self.restrict(high, Intervals(((starts.low + strict, (1 << a.bits) - 1),)), fact)
+            return self.restrict(low, Intervals(((0, ends.high - strict),)) if ends.high >= strict else _EMPTY) \
+                and self.restrict(high, Intervals(((starts.low + strict, (1 << a.bits) - 1),)))
         return True
 
     def confine(self, value: Value, allowed: Intervals, place: Place) -> bool:
@@ -299,43 +279,40 @@ class Path:
         if isinstance(condition, int):
             return bool(condition)
         now = self.of(value)
-        fact = Fact(condition, True, place)
         if now & allowed != now:
-            self.facts.append(fact)
-        return self.restrict(value, allowed, fact)
+            self.facts.append(Fact(condition, True, place))
+        return self.restrict(value, allowed)
 
-    def restrict(self, value: Value, allowed: Intervals, fact: Fact) -> bool:
+    def restrict(self, value: Value, allowed: Intervals) -> bool:
         """The value is one of these numbers."""
         if isinstance(value, int):
             return value in allowed
         if isinstance(value, Linear) and len(value.items) == 1 and value.items[0][1] in (1, -1):
             term, factor = value.items[0]
             back = allowed.shifted(-value.const, value.bits)
-            return self.restrict(term, back if factor == 1 else back.mirrored(value.bits), fact)
+            return self.restrict(term, back if factor == 1 else back.mirrored(value.bits))
         if isinstance(value, Join):
-            return self._restrict_join(value, allowed, fact)
+            return self._restrict_join(value, allowed)
         now = self.of(value)
         left = now & allowed
         if not left:
-            self.clash = (*self.places.get(value, ()), fact)
             return False
         if left != now:
             self.domains[value] = left
-            self.places[value] = (*self.places.get(value, ()), fact)
             if left.only is not None and not isinstance(value, (Ones, Op)):
                 self.same[value] = left.only
             if isinstance(value, Slice):
-                return self._restrict_base(value, left, fact)
+                return self._restrict_base(value, left)
         return True
 
-    def _restrict_base(self, value: Slice, left: Intervals, fact: Fact) -> bool:
+    def _restrict_base(self, value: Slice, left: Intervals) -> bool:
         base, first = value.key
         if first + value.bits == base.bits or self.of(base).high < 1 << (first + value.bits):
             rest = (1 << first) - 1
-            return self.restrict(base, Intervals(tuple((a << first, b << first | rest) for a, b in left.parts)), fact)
+            return self.restrict(base, Intervals(tuple((a << first, b << first | rest) for a, b in left.parts)))
         return True
 
-    def _restrict_join(self, value: Join, allowed: Intervals, fact: Fact) -> bool:
+    def _restrict_join(self, value: Join, allowed: Intervals) -> bool:
         parts = value.key
         only = allowed.only
         if only is not None:
@@ -343,7 +320,7 @@ class Path:
             for part, n in parts:
                 at -= n
                 want = only >> at & ((1 << n) - 1)
-                if not self.restrict(part, Intervals(((want, want),)), fact):
+                if not self.restrict(part, Intervals(((want, want),))):
                     return False
             return True
         # The top part that is not all known: what it can be follows from the intervals.
@@ -356,7 +333,7 @@ class Path:
                 continue
             low, size = prefix << (at + n), 1 << (at + n)
             fit = [(max(a, low) - low, min(b, low + size - 1) - low) for a, b in allowed.parts]
-            return self.restrict(part, Intervals.of((a >> at, b >> at) for a, b in fit if a <= b), fact)
+            return self.restrict(part, Intervals.of((a >> at, b >> at) for a, b in fit if a <= b))
         return prefix in allowed
 
 

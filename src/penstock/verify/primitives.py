@@ -22,6 +22,7 @@ from penstock.verify.intervals import Intervals
 from penstock.verify.packet import SymbolicPacket
 from penstock.verify.rules import first_rule
 from penstock.verify.state import Entry
+from penstock.verify.sums import fold_sum
 from penstock.verify.terms import Term, Value
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def call_primitive(executor: Executor, owner: Any, name: str, args: list[Any]) -
         return SymbolicPacket.empty()
     if owner is None:
         ranges = executor.path.range
-        return terms.extend(terms.fold_sum(args[0], ranges), 32, ranges)
+        return terms.extend(fold_sum(args[0], ranges), 32, ranges)
     return 0
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from penstock.elements.classification import ClassifyingElement, Test, Tree
 from penstock.lang.text import split_arguments
 from penstock.verify import terms
+from penstock.verify.errors import NotDecided
 from penstock.verify.packet import SymbolicPacket
 from penstock.verify.path import Path, Place
 from penstock.verify.terms import Op, Value
@@ -99,8 +100,6 @@ def _test(test: Test, packet: SymbolicPacket, path: Path) -> Value:
     if base == 0:
         return 0
     if not isinstance(base, int):
-        from penstock.verify.executor import NotDecided
-
         raise NotDecided(f"where the {test.base} header starts is not known")
     end = terms.add(packet.meta["data"], packet.meta["length"], 32)
     there = terms.compare("le", base + test.offset + test.width, end, 32)

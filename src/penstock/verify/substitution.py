@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from penstock.verify.sums import ones_sum
 from penstock.verify.terms import (
     Join,
     Linear,
@@ -23,7 +24,6 @@ from penstock.verify.terms import (
     join,
     member,
     multiply,
-    ones_sum,
     piece,
     remainder,
     shift_left,

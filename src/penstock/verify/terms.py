@@ -3,7 +3,7 @@
 A value is a Python int where it is known, else a Term of a fixed width. Terms are kept in a normal form that settles most
 questions by itself: sums are linear combinations modulo 2^bits, so that what was added can be taken away; bit fields are
 slices and joins, so that what was cut apart and put together again is the same term; ones'-complement sums (RFC 1071) are
-linear modulo 65,535, so that a checksum that was adjusted is known to be right. Equal terms are the same object.
+linear modulo 65,535 (sums.py), so that a checksum that was adjusted is known to be right. Equal terms are the same object.
 """
 
 from __future__ import annotations
@@ -28,18 +28,19 @@ __all__ = [
     "bit_or",
     "bit_xor",
     "compare",
-    "divide", "equal",
+    "divide",
+    "equal",
     "extend",
-    "fold_sum",
+    "integer_const",
     "invert",
     "join",
     "linear_range",
+    "made",
     "member",
     "multiply",
-    "negate",
-    "ones_sum",
     "piece",
     "remainder",
+    "serial_of",
     "shift_left",
     "shift_right",
     "subtract",
@@ -49,7 +50,6 @@ __all__ = [
 
 _known: WeakValueDictionary[tuple[Any, ...], Term] = WeakValueDictionary()
 _serials = count()
-_ONES = 0xFFFF
 
 
 class Term:
@@ -74,7 +74,8 @@ Value = int | Term
 Ranges = Callable[[Term], tuple[int, int]]
 
 
-def _made(cls: Any, bits: int, key: tuple[Any, ...]) -> Any:
+def made(cls: Any, bits: int, key: tuple[Any, ...]) -> Any:
+    """The term of a class with this key: the one that is there, or a new one. The key must be in normal form."""
     whole = (cls, bits, key)
     found = _known.get(whole)
     if found is None:
@@ -235,11 +236,12 @@ def _linear(items: dict[Term, int], const: int, bits: int) -> Value:
         return const
     if const == 0 and len(left) == 1 and left[0][1] == 1:
         return left[0][0]
-    left.sort(key=_order)
-    return _made(Linear, bits, (tuple(left), const))  # type: ignore[no-any-return]
+    left.sort(key=serial_of)
+    return made(Linear, bits, (tuple(left), const))  # type: ignore[no-any-return]
 
 
-def _order(item: tuple[Term, int]) -> int:
+def serial_of(item: tuple[Term, int]) -> int:
+    """The order of the parts of a sum."""
     return item[0].serial
 
 
@@ -277,10 +279,6 @@ def subtract(a: Value, b: Value, bits: int) -> Value:
     return _linear(items, _parts(a, items, 1) + _parts(b, items, -1), bits)
 
 
-def negate(a: Value, bits: int) -> Value:
-    return subtract(0, a, bits)
-
-
 def multiply(a: Value, b: Value, bits: int) -> Value:
     if isinstance(a, int) and isinstance(b, int):
         return (a * b) & ((1 << bits) - 1)
@@ -289,7 +287,7 @@ def multiply(a: Value, b: Value, bits: int) -> Value:
     if isinstance(b, int):
         items: dict[Term, int] = {}
         return _linear(items, _parts(a, items, b), bits)
-    return _made(Op, bits, ("mul", a, b))  # type: ignore[no-any-return]
+    return made(Op, bits, ("mul", a, b))  # type: ignore[no-any-return]
 
 
 def divide(a: Value, b: Value, bits: int) -> Value:
@@ -297,7 +295,7 @@ def divide(a: Value, b: Value, bits: int) -> Value:
         return a // b
     if isinstance(b, int) and b & (b - 1) == 0:
         return shift_right(a, b.bit_length() - 1, bits)
-    return _made(Op, bits, ("div", a, b))  # type: ignore[no-any-return]
+    return made(Op, bits, ("div", a, b))  # type: ignore[no-any-return]
 
 
 def remainder(a: Value, b: Value, bits: int, ranges: Ranges | None = None) -> Value:
@@ -307,7 +305,7 @@ def remainder(a: Value, b: Value, bits: int, ranges: Ranges | None = None) -> Va
         return bit_and(a, b - 1, bits)
     if isinstance(b, int) and ranges is not None and isinstance(a, Term) and ranges(a)[1] < b:
         return a
-    return _made(Op, bits, ("mod", a, b))  # type: ignore[no-any-return]
+    return made(Op, bits, ("mod", a, b))  # type: ignore[no-any-return]
 
 
 # Bits
@@ -323,14 +321,14 @@ def piece(value: Value, low: int, bits: int) -> Value:
     if isinstance(value, Join):
         return join(_cut(value.key, low, bits))
     if isinstance(value, Slice):
-        return _made(Slice, bits, (value.key[0], value.key[1] + low))  # type: ignore[no-any-return]
+        return made(Slice, bits, (value.key[0], value.key[1] + low))  # type: ignore[no-any-return]
     if isinstance(value, Linear) and low == 0:
         items: dict[Term, int] = {}
         const = value.const
         for term, factor in value.items:
             const += _parts(piece(term, 0, bits), items, factor)
         return _linear(items, const, bits)
-    return _made(Slice, bits, (value, low))  # type: ignore[no-any-return]
+    return made(Slice, bits, (value, low))  # type: ignore[no-any-return]
 
 
 def _cut(parts: tuple[tuple[Value, int], ...], low: int, bits: int) -> list[tuple[Value, int]]:
@@ -376,7 +374,7 @@ def join(parts: Iterable[tuple[Value, int]]) -> Value:
         done.append((value, n))
     if len(done) == 1:
         return done[0][0]
-    return _made(Join, sum(n for _, n in done), tuple(done))  # type: ignore[no-any-return]
+    return made(Join, sum(n for _, n in done), tuple(done))  # type: ignore[no-any-return]
 
 
 def extend(value: Value, bits: int, ranges: Ranges) -> Value:
@@ -387,14 +385,14 @@ def extend(value: Value, bits: int, ranges: Ranges) -> Value:
         span = linear_range(value, ranges)
         if span is not None:
             items: dict[Term, int] = {}
-            const = _integer_const(value, span[0], ranges)
+            const = integer_const(value, span[0], ranges)
             for term, factor in value.items:
                 const += _parts(extend(term, bits, ranges), items, factor)
             return _linear(items, const, bits)
     return join([(0, bits - value.bits), (value, value.bits)])
 
 
-def _integer_const(value: Linear, low: int, ranges: Ranges) -> int:
+def integer_const(value: Linear, low: int, ranges: Ranges) -> int:
     """The constant for which a combination that does not wrap is right over the integers."""
     const = low
     for term, factor in value.items:
@@ -480,14 +478,14 @@ def _bitwise(name: str, a: Value, b: Value, bits: int, rule: Callable[[Value, Va
     parts: list[tuple[Value, int]] = []
     for low, high in reversed(list(pairwise(cuts))):
         x, y = piece(a, low, high - low), piece(b, low, high - low)
-        made = rule(x, y)
-        if made is None:
+        simple = rule(x, y)
+        if simple is None:
             if isinstance(x, int) and isinstance(y, int):
-                made = {"and": x & y, "or": x | y, "xor": x ^ y}[name]
+                simple = {"and": x & y, "or": x | y, "xor": x ^ y}[name]
             else:
                 first, second = (a, b) if isinstance(b, int) or (isinstance(a, Term) and a.serial < b.serial) else (b, a)
-                return _made(Op, bits, (name, first, second))  # type: ignore[no-any-return]
-        parts.append((made, high - low))
+                return made(Op, bits, (name, first, second))  # type: ignore[no-any-return]
+        parts.append((simple, high - low))
     return join(parts)
 
 
@@ -503,7 +501,7 @@ def _bounds(value: Value, bits: int) -> list[int]:
 
 def shift_left(a: Value, count: Value, bits: int) -> Value:
     if not isinstance(count, int):
-        return _made(Op, bits, ("shl", a, count))  # type: ignore[no-any-return]
+        return made(Op, bits, ("shl", a, count))  # type: ignore[no-any-return]
     count %= bits
     if count == 0:
         return a
@@ -512,75 +510,11 @@ def shift_left(a: Value, count: Value, bits: int) -> Value:
 
 def shift_right(a: Value, count: Value, bits: int) -> Value:
     if not isinstance(count, int):
-        return _made(Op, bits, ("shr", a, count))  # type: ignore[no-any-return]
+        return made(Op, bits, ("shr", a, count))  # type: ignore[no-any-return]
     count %= bits
     if count == 0:
         return a
     return a >> count if isinstance(a, int) else join([(0, count), (piece(a, count, bits - count), bits - count)])
-
-
-# Ones'-complement sums
-
-def fold_sum(value: Value, ranges: Ranges) -> Value:
-    """An integer folded into 16 bits (RFC 1071)."""
-    if isinstance(value, int):
-        while value >> 16:
-            value = (value & _ONES) + (value >> 16)
-        return value
-    items: dict[Term, int] = {}
-    const = _sum_parts(value, 1, items, ranges)
-    return _ones(items, const)
-
-
-def _ones(items: dict[Term, int], const: int) -> Value:
-    left = [(t, f % _ONES) for t, f in items.items() if f % _ONES]
-    if not left:
-        # The words were not all zero (an IP header never is), so that a multiple of 65,535 shows as 65,535.
-        return const % _ONES or _ONES
-    left.sort(key=_order)
-    return _made(Ones, 16, (tuple(left), const % _ONES))  # type: ignore[no-any-return]
-
-
-def ones_sum(parts: Iterable[tuple[Value, int]], const: int, ranges: Ranges) -> Value:
-    """The folded sum of integers times numbers, and a number."""
-    items: dict[Term, int] = {}
-    total = const
-    for value, factor in parts:
-        total += _sum_parts(value, factor, items, ranges)
-    return _ones(items, total)
-
-
-def _sum_parts(value: Value, factor: int, items: dict[Term, int], ranges: Ranges) -> int:
-    """Add ``factor`` times an integer to a combination modulo 65,535; gives what that adds to its constant."""
-    if isinstance(value, int):
-        return value * factor
-    if isinstance(value, Ones):
-        for term, f in value.key[0]:
-            items[term] = items.get(term, 0) + f * factor
-        return int(value.key[1]) * factor
-    if isinstance(value, Join):
-        const, at = 0, value.bits
-        for part, n in value.key:
-            at -= n
-            const += _sum_parts(part, factor * (1 << at) % _ONES, items, ranges)
-        return const
-    if isinstance(value, Linear):
-        span = linear_range(value, ranges)
-        if span is not None:
-            const = _integer_const(value, span[0], ranges)
-            return const * factor + sum(_sum_parts(t, f * factor, items, ranges) for t, f in value.items)
-    base, first = (value.key[0], value.key[1]) if isinstance(value, Slice) else (value, 0)
-    if base.bits > 8 and isinstance(base, Var):
-        # In bytes of the variable, so that halves of a word meet again however it was read.
-        const, at = 0, 0
-        while at < value.bits:
-            n = min(8 - (first + at) % 8, value.bits - at)
-            part = _made(Slice, n, (base, first + at)) if n < base.bits else base
-            items[part] = items.get(part, 0) + factor * (1 << at)
-            at += n
-        return const
-    items[value] = items.get(value, 0) + factor
-    return 0
 
 
 def _size(value: Term) -> int:
@@ -594,7 +528,7 @@ def truth_not(value: Value) -> Value:
         return 1 - value
     if isinstance(value, Op) and value.key[0] == "not":
         return value.key[1]  # type: ignore[no-any-return]
-    return _made(Op, 1, ("not", value))  # type: ignore[no-any-return]
+    return made(Op, 1, ("not", value))  # type: ignore[no-any-return]
 
 
 def truth(name: str, a: Value, b: Value) -> Value:
@@ -602,14 +536,14 @@ def truth(name: str, a: Value, b: Value) -> Value:
     for x, y in ((a, b), (b, a)):
         if isinstance(x, int):
             return (y if x else 0) if name == "and" else (1 if x else y)
-    return a if a is b else _made(Op, 1, (name, a, b))
+    return a if a is b else made(Op, 1, (name, a, b))
 
 
 def member(value: Value, parts: tuple[tuple[int, int], ...]) -> Value:
     """Whether a value is in one of the intervals (first, last)."""
     if isinstance(value, int):
         return int(any(low <= value <= high for low, high in parts))
-    return _made(Op, 1, ("in", value, parts))  # type: ignore[no-any-return]
+    return made(Op, 1, ("in", value, parts))  # type: ignore[no-any-return]
 
 
 def equal(a: Value, b: Value, bits: int) -> Value:
@@ -650,4 +584,4 @@ def compare(op: str, a: Value, b: Value, bits: int) -> Value:
             assert isinstance(b, int)
             term, factor = a.items[0]
             return compare("eq", term, factor * (b - a.const) & (1 << bits) - 1, bits)
-    return _made(Op, 1, (op, a, b))  # type: ignore[no-any-return]
+    return made(Op, 1, (op, a, b))  # type: ignore[no-any-return]

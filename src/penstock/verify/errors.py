@@ -1,0 +1,9 @@
+"""What ends a question without an answer."""
+
+from __future__ import annotations
+
+__all__ = ["NotDecided"]
+
+
+class NotDecided(Exception):
+    """This cannot be followed; the message says why."""
