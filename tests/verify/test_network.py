@@ -130,6 +130,23 @@ def test_a_field_that_changes_is_shown() -> None:
     assert (answer.verdict, answer.text) == ("no", "64 becomes 63 in the example")
 
 
+OPTIONS = "FromDevice(0) -> Strip(14) -> CheckIPHeader -> c :: IPClassifier(tcp, -); c[0] -> {} -> Unstrip(14) -> ToDevice(1); c[1] -> Discard;" \
+          "FromDevice(1) -> ToDevice(0)"
+
+
+def test_tcp_options_get_through_a_nat_and_not_past_who_writes_over_them() -> None:
+    nat = "FromDevice(0) -> Strip(14) -> CheckIPHeader -> rw :: IPRewriter(pattern 1.0.0.1 1024-65535 - - 0 1, drop) -> CheckIPHeader -> CheckTCPHeader" \
+          " -> Unstrip(14) -> ToDevice(1); FromDevice(1) -> Strip(14) -> CheckIPHeader -> [1] rw; rw[1] -> Unstrip(14) -> ToDevice(0)"
+    every = "\n".join(f"option.{name} unchanged from a to b" for name in ("mss", "sack", "timestamps", "wscale", "mptcp")) + "\nallow tcp options from a to b"
+    network = line(nat)
+    assert [a.check(network).verdict for a in parse_policy(every, network)] == ["yes"] * 6
+    # MSS stands first, in bytes 40 to 43 of the packet; the address is written over its value and the next option's kind.
+    network = line(OPTIONS.format("StoreIPAddress(9.9.1.1, 42) -> SetTCPChecksum"))
+    answers = [a.check(network) for a in parse_policy(every, network)]
+    assert [a.verdict for a in answers[:2]] == ["no", "no"]
+    assert "becomes 2313" in answers[0].text and answers[1].text == "it is taken out"
+
+
 def test_what_cannot_be_followed_is_said() -> None:
     """The place where the options end depends on bytes that may be anything: more ways than anybody would look at."""
     text = "FromDevice(0) -> Strip(14) -> CheckIPHeader -> Truncate(20) -> r :: IPReassembler -> Unstrip(14) -> ToDevice(1); FromDevice(1) -> ToDevice(0)"
@@ -138,7 +155,7 @@ def test_what_cannot_be_followed_is_said() -> None:
 
 
 @pytest.mark.parametrize(("text", "problem"), [
-    ("[box.x]\nclick = 'no.click'", "[box.x]: {}/no.click: No such file or directory"), ("[box.x]", "[box.x]: give one of click, routes, iptables (files) and text"),
+    ("[box.x]\nclick = 'no.click'", "[box.x]: {}/no.click: No such file or directory"), ("[box.x]", "[box.x]: give one of click, routes, iptables, access_list (files) and text"),
     ("[box.x]\ntext = 'FromDevice(0) -> Discard'\nunknown = ['q.x']", "box 'x': unknown 'q.x': there is no element 'q'"),
     ("[box.x]\ntext = 'FromDevice(0) -> c :: Counter -> Discard'\nunknown = ['c.x']", "Counter has no state 'x' (it has "),
     ("[box.x]\ntext = 'FromDevice(0) -> Discard'\nunknown = 'q'", "[box.x]: unknown: a list of texts is expected"),

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.datapath.lpm import LPM
+from penstock.verify.accesslist import access_list_configuration, parse_access_list
 from penstock.verify.network import Network, NetworkError, load_network
 from penstock.verify.policy import parse_policy
 from penstock.verify.questions import reach
@@ -143,6 +144,61 @@ def test_rules_that_are_not_understood_are_refused(line: str, problem: str) -> N
     with pytest.raises(TableError) as error:
         parse_iptables(f"*filter\n{line}\nCOMMIT\n")
     assert problem in str(error.value)
+
+
+LIST = """ip access-list extended EDGE
+ 10 remark the web
+ 10 permit tcp 10.0.0.0 0.255.255.255 any eq www
+ 20 deny ip any host 8.8.8.8 log
+ 30 permit udp any 192.0.2.0 0.0.0.255 range 5000 5010
+ 40 permit tcp any any established
+ permit icmp any any
+"""
+
+
+def test_an_access_list_filters() -> None:
+    network = Network()
+    network.add_host("inside", ["10.0.0.0/8"])
+    network.add_host("outside")
+    network.add_box("edge", access_list_configuration(parse_access_list(LIST)))
+    network.link("inside", "edge:inside")
+    network.link("edge:outside", "outside")
+    policy = """allow tcp port 80 from inside to outside
+reach tcp port 80 to 8.8.8.8 from inside to outside
+deny udp to 8.8.8.8 from inside to outside
+reach udp port 5003 to 192.0.2.3 from inside to outside
+deny udp port 5011 from inside to outside
+not allow tcp port 81 from inside to outside
+reach tcp port 81 from inside to outside
+allow icmp from inside to outside
+deny any proto 50 from inside to outside
+"""
+    for assertion in parse_policy(policy, network):
+        answer = assertion.check(network)
+        assert answer.holds, f"{assertion.text}: {answer.text}"
+    standard = access_list_configuration(parse_access_list("access-list 10 deny 10.1.0.0 0.0.255.255\naccess-list 10 permit any\n"))
+    assert "deny src net 10.1.0.0/16, allow all, deny all" in standard
+
+
+@pytest.mark.parametrize(("line", "problem"), [
+    ("permit tcp any", "it ends too early"), ("allow ip any any", "'allow' is not understood"), ("permit tcp any any eq banana", "port banana"),
+    ("permit tcp any any dscp ef", "'dscp' is not understood"), ("permit ip 10.0.0.0 0.255.0.255 any", "a wildcard that is no prefix"), ("", "no entries"),
+    ("permit ip 10.0.0.300 0.0.0.255 any", "10.0.0.300"), ("permit banana any any", "protocol banana"),
+])
+def test_entries_that_are_not_understood_are_refused(line: str, problem: str) -> None:
+    with pytest.raises(TableError) as error:
+        parse_access_list(line)
+    assert problem in str(error.value)
+
+
+@given(st.lists(st.sampled_from(["permit", "deny", "ip", "tcp", "udp", "any", "host", "1.2.3.4", "0.0.0.255", "eq", "range", "80", "www", "log", "established", "\n", "access-list",
+                                 "10", "!", "remark"]), max_size=14))
+def test_any_access_list_is_read_or_refused(words: list[str]) -> None:
+    try:
+        text = access_list_configuration(parse_access_list(" ".join(words)))
+    except TableError:
+        return
+    Network().add_box("x", text)
 
 
 def test_tables_in_a_network(tmp_path: Path) -> None:

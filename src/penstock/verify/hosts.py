@@ -6,6 +6,7 @@ import functools
 from collections.abc import Mapping
 
 from penstock.packet import headers
+from penstock.verify.options import OPTIONS_BYTES, put_options
 from penstock.verify.packet import HEADER_TYPES, PARTS, Rest, SymbolicPacket
 from penstock.verify.path import Path
 from penstock.verify.terms import Value, Var, add, extend, invert
@@ -16,24 +17,27 @@ _PROTOCOLS = {"tcp": 6, "udp": 17, "icmp": 1}
 _TRANSPORT_BYTES = {"tcp": 20, "udp": 8, "icmp": 8, "": 0}
 #: fields that follow from others, or that a sender leaves at a value of its own
 _FIXED: dict[str, int] = {
-    "ip.version": 4, "ip.header_length": 5, "ip.fragment": 0, "tcp.offset": 5, "tcp.reserved": 0, "tcp.urgent": 0,
+    "ip.version": 4, "ip.header_length": 5, "ip.fragment": 0, "tcp.reserved": 0, "tcp.urgent": 0,
 }
 
 
-def make_packet(protocol: str = "", fields: Mapping[str, Value] | None = None, *, name: str = "", payload: int = 1460) -> SymbolicPacket:
+def make_packet(protocol: str = "", fields: Mapping[str, Value] | None = None, *, name: str = "", payload: int = 1460,
+                options: bool = False) -> SymbolicPacket:
     """An Ethernet frame with an IPv4 packet of ``protocol`` (tcp, udp, icmp; none: any other bytes).
 
     ``fields`` sets fields by ``header.field``; all others are variables. ``payload`` is how many bytes may follow the headers.
-    Options and fragments are left out unless ``fields`` sets them.
+    IP options are left out. With ``options`` a TCP header has those of a SYN.
     """
-    return _made(protocol, tuple((fields or {}).items()), name, payload).copy()
+    return _made(protocol, tuple((fields or {}).items()), name, payload, options).copy()
 
 
 @functools.lru_cache(maxsize=256)
-def _made(protocol: str, fields: tuple[tuple[str, Value], ...], name: str, payload: int) -> SymbolicPacket:
+def _made(protocol: str, fields: tuple[tuple[str, Value], ...], name: str, payload: int, options: bool) -> SymbolicPacket:
+    more = OPTIONS_BYTES if options and protocol == "tcp" else 0
     given = {**_FIXED, "ether.type": 0x0800, **dict(fields)}
     if protocol:
         given.setdefault("ip.protocol", _PROTOCOLS[protocol])
+    given["tcp.offset"] = 5 + more // 4
     prefix = f"{name}." if name else ""
     ranges = Path().range
     packet = SymbolicPacket.empty()
@@ -46,7 +50,7 @@ def _made(protocol: str, fields: tuple[tuple[str, Value], ...], name: str, paylo
     for header in order:
         places[header] = at
         at += HEADER_TYPES[header].SIZE if header != "icmp" else 8
-    body = at
+    body = at + more
     size = Var(f"{prefix}payload length", 16, 0, payload)
     packet.rest = Rest(f"{prefix}payload", body, extend(size, 32, ranges))
     for header in order:
@@ -56,23 +60,26 @@ def _made(protocol: str, fields: tuple[tuple[str, Value], ...], name: str, paylo
                 continue
             value = given.get(text)
             packet.put_field(places[header], item, Var(prefix + text, item.type.bits) if value is None else value)
+    if more:
+        put_options(packet, at, prefix)
     length = add(extend(size, 16, ranges), body - start - 14, 16)
     packet.meta["length"] = add(extend(size, 32, ranges), body - start, 32)
     packet.put_field(places["ip"], headers.IP.FIELDS["length"], given.get("ip.length", length))
     if protocol == "udp":
         packet.put_field(places["udp"], headers.UDP.FIELDS["length"], given.get("udp.length", add(extend(size, 16, ranges), 8, 16)))
-    _checksums(packet, protocol, places, given, size)
+    _checksums(packet, protocol, places, given, size, _TRANSPORT_BYTES[protocol] + more)
     return packet
 
 
-def _checksums(packet: SymbolicPacket, protocol: str, places: Mapping[str, int], given: Mapping[str, Value], size: Var) -> None:
+def _checksums(packet: SymbolicPacket, protocol: str, places: Mapping[str, int], given: Mapping[str, Value], size: Var,
+               n: int) -> None:
+    """``n``: bytes of the transport header."""
     ranges = Path().range
     assert packet.rest is not None
     if protocol:
         at = places[protocol]
         where = {"tcp": at + 16, "udp": at + 6, "icmp": at + 2}[protocol]
         packet.store(where, 2, 0)
-        n = _TRANSPORT_BYTES[protocol]
         start: Value = 0
         if protocol != "icmp":
             length = add(extend(size, 32, ranges), n, 32)

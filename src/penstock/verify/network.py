@@ -10,6 +10,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from penstock.lang.arguments import ArgumentContext, ArgumentError, parse_prefix
+from penstock.verify.accesslist import access_list_configuration, parse_access_list
 from penstock.verify.box import Box, Ending, Step
 from penstock.verify.errors import NotDecided
 from penstock.verify.intervals import Intervals
@@ -305,7 +306,7 @@ def prefixes(texts: Iterable[str]) -> Intervals:
     return Intervals.of(found)
 
 
-_CONFIGURATIONS = ("click", "text", "routes", "iptables")
+_CONFIGURATIONS = ("click", "text", "routes", "iptables", "access_list")
 _TABLES: Mapping[str, frozenset[str]] = {
     "box": frozenset({*_CONFIGURATIONS, "unknown"}), "host": frozenset({"address", "addresses"}),
 }
@@ -313,7 +314,7 @@ _TABLES: Mapping[str, frozenset[str]] = {
 
 def load_network(path: FilePath | str) -> Network:
     """A network from a TOML file: ``[box.NAME]`` with ``click`` (a file beside it), ``text``,
-    ``routes`` or ``iptables`` (files, see tables.py), ``[host.NAME]`` with ``address``
+    ``routes``, ``iptables`` or ``access_list`` (files, see tables.py), ``[host.NAME]`` with ``address``
     or ``addresses``, and ``links = ["host box:interface", …]``. Raises NetworkError, ConfigurationError."""
     path = FilePath(path)
     try:
@@ -370,7 +371,7 @@ def _table(content: dict[str, Any], kind: str) -> dict[str, Any]:
 def _configuration(name: str, values: dict[str, Any], folder: FilePath) -> tuple[str, str]:
     given = [key for key in _CONFIGURATIONS if key in values]
     if len(given) != 1 or not isinstance(values[given[0]], str):
-        raise NetworkError(f"[box.{name}]: give one of click, routes, iptables (files) and text (a configuration)")
+        raise NetworkError(f"[box.{name}]: give one of click, routes, iptables, access_list (files) and text (a configuration)")
     if given == ["text"]:
         return values["text"], name
     file = folder / values[given[0]]
@@ -383,6 +384,8 @@ def _configuration(name: str, values: dict[str, Any], folder: FilePath) -> tuple
             text = router_configuration(parse_routes(text))
         elif given == ["iptables"]:
             text = filter_configuration(*parse_iptables(text))
+        elif given == ["access_list"]:
+            text = access_list_configuration(parse_access_list(text))
     except TableError as error:
         raise NetworkError(f"[box.{name}]: {file}: {error}") from None
     return text, str(file)

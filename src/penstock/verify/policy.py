@@ -17,13 +17,13 @@ allow PACKETS from A to B            tcp: a connection can be opened; udp, icmp:
 reach PACKETS from A to B            some get there, whether there is an answer or not
 allow all PACKETS from A to B        every one gets there
 deny PACKETS [from A] [to B]         none gets there
-FIELD unchanged from A to B [for PACKETS]     FIELD is payload, ip.src, tcp.dst …
+FIELD unchanged from A to B [for PACKETS]     FIELD is payload, ip.src, tcp.dst, option.mss …
 PACKETS from A to B passes BOX       none gets there without
 isolate A B                          neither can send the other anything
 no spoofing from A                   nothing gets out of A with an address that is not its own
 no loops
 not ASSERTION                        it does not hold, and that is known
-PACKETS is any, tcp, udp or icmp, then: src PREFIX, to PREFIX, port N[-M], src port N[-M], proto N, fragments;
+PACKETS is any, tcp, udp or icmp, then: src PREFIX, to PREFIX, port N[-M], src port N[-M], proto N, fragments, options;
 !PREFIX is all others."""
 
 

@@ -10,6 +10,7 @@ from penstock.verify.conversation import STAGES, connect, request
 from penstock.verify.describe import number_text
 from penstock.verify.example import Contradiction, bytes_of, find_example, plain_example
 from penstock.verify.network import Network, NetworkError, Way
+from penstock.verify.options import OPTIONS, find_option
 from penstock.verify.packet import HEADER_TYPES, SymbolicPacket
 from penstock.verify.path import Path, Place
 from penstock.verify.substitution import evaluate
@@ -63,7 +64,7 @@ class _Sent:
 
 def _all_ways(network: Network, source: str, traffic: Traffic, *, any_source: bool = False) -> list[_Sent]:
     """What becomes of such packets; asked once, however many questions are about them."""
-    key = (source, traffic.protocol, traffic.fields, any_source)
+    key = (source, traffic.protocol, traffic.fields, traffic.options, any_source)
     found: list[_Sent] | None = network.asked.get(key)
     if found is None:
         found = []
@@ -225,8 +226,12 @@ def unchanged(network: Network, what: str, source: str, target: str, traffic: Tr
     """Whether a field (``ip.src``), or the ``payload``, is at the target what it was at the source, for all packets that arrive."""
     network.host(target)
     header, _, name = what.partition(".")
-    if what != "payload" and name not in (HEADER_TYPES[header].FIELDS if header in HEADER_TYPES else ()):
-        raise NetworkError(f"there is no field '{what}' (there are payload, and such as ip.src, tcp.sequence)")
+    if header == "option":
+        traffic = replace(traffic, protocol="tcp", options=True)
+    known = OPTIONS if header == "option" else HEADER_TYPES[header].FIELDS if header in HEADER_TYPES else ()
+    if what != "payload" and name not in known:
+        options = ", ".join(f"option.{o}" for o in OPTIONS)
+        raise NetworkError(f"there is no field '{what}' (there are payload, {options}, and such as ip.src, tcp.sequence)")
     question = f"is {what} of {traffic.text} unchanged from {source} to {target}?"
     arrives = False
     undecided: list[Way] = []
@@ -261,22 +266,30 @@ def unchanged(network: Network, what: str, source: str, target: str, traffic: Tr
 
 def _same(what: str, sent: SymbolicPacket, got: SymbolicPacket, path: Path) -> Value:
     if what == "payload":
-        before, after = sent.rest, got.rest
-        assert before is not None
-        same = after is not None and after.name == before.name and path.simpler(after.length) == path.simpler(before.length)
-        whole = same and after is not None and all(cell is after.byte(at) for at, cell in got.cells.items() if at >= after.start)
-        return int(whole)
-    header, _, name = what.partition(".")
-    a, b = path.simpler(sent.field(header, name)), path.simpler(got.field(header, name))
+        rest, there = sent.rest, got.rest
+        assert rest is not None
+        same = there is not None and there.name == rest.name and path.simpler(there.length) == path.simpler(rest.length)
+        return int(same and there is not None and all(cell is there.byte(at) for at, cell in got.cells.items() if at >= there.start))
+    before, after = _value(what, sent), _value(what, got)
+    if before is None or after is None:
+        return 0
+    a, b = path.simpler(before), path.simpler(after)
     bits = next((v.bits for v in (a, b) if isinstance(v, terms.Term)), 64)
     return path.simpler(terms.compare("eq", a, b, bits))
+
+
+def _value(what: str, packet: SymbolicPacket) -> Value | None:
+    """A field, or an option that may have been taken out."""
+    header, _, name = what.partition(".")
+    return find_option(packet, name) if header == "option" else packet.field(header, name)
 
 
 def _change(what: str, sent: SymbolicPacket, got: SymbolicPacket, witness: Witness) -> str:
     if what == "payload":
         return "it is another one"
-    header, _, name = what.partition(".")
-    before, after = sent.field(header, name), got.field(header, name)
+    before, after = _value(what, sent), _value(what, got)
+    if before is None or after is None:
+        return "it is taken out"
     first, last = (number_text(what, evaluate(value, witness.numbers)) for value in (before, after))
     return f"{first} becomes {last} in the example"
 

@@ -28,6 +28,8 @@ class Traffic:
     protocol: str = "any"
     fields: tuple[tuple[str, Intervals], ...] = ()
     text: str = "any"
+    #: TCP packets with the options of a SYN
+    options: bool = False
 
     @property
     def protocols(self) -> tuple[str, ...]:
@@ -42,7 +44,7 @@ class Traffic:
         values = {"ip.ttl": 64, **(given or {})}
         if not protocol:
             values.setdefault("ip.protocol", Var(f"{name}.ip.protocol" if name else "ip.protocol", 8))
-        packet = make_packet(protocol, values, name=name)
+        packet = make_packet(protocol, values, name=name, options=self.options)
         path = Path()
         asked = [*self.fields]
         if source is not None:
@@ -66,6 +68,9 @@ def parse_traffic(words: list[str]) -> Traffic:
     fields: list[tuple[str, Intervals]] = []
     while rest:
         word = rest.pop(0)
+        if word == "options":
+            made = replace(made, options=True)
+            continue
         if word == "fragments":
             # Those behind the first one: they have no transport header.
             fields.append(("ip.fragment_offset", Intervals(((1, 0x1FFF),))))
@@ -78,7 +83,7 @@ def parse_traffic(words: list[str]) -> Traffic:
                 raise TrafficError(f"'{word}' needs a value")
             fields.append(_field(word, rest.pop(0)))
         else:
-            known = f"{', '.join(PROTOCOLS)}; fragments, src, to, port, src port, proto, ttl"
+            known = f"{', '.join(PROTOCOLS)}; fragments, options, src, to, port, src port, proto, ttl"
             raise TrafficError(f"'{word}' is not understood in '{text}' (expected {known})")
     if made.protocol == "icmp" and any("port" in name for name, _ in fields):
         raise TrafficError(f"'{text}': ICMP has no ports")
