@@ -109,3 +109,12 @@ def test_a_tenant_s_configuration_is_admitted_or_refused(tmp_path: Path, capsys:
     assert main(["verify", str(file), "--tenant", "10.1.0.0/16", "--may-send", "8.8.8.0/24"]) == 0
     assert main(["verify", str(file), "--tenant", "banana"]) == 2
     assert "address 'banana'" in capsys.readouterr().err
+
+
+def test_what_a_configuration_does_is_summed_up(box: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", box, "--summary"]) == 0
+    out = capsys.readouterr().out
+    assert "lan, tcp:\n    dropped at f (rule 0: deny dst host 8.8.8.8)\n        where ip.dst is 8.8.8.8\n" in out
+    assert "    to wan: ip.ttl = ip.ttl - 1; ip.src = 1.0.0.1\n" in out
+    assert "lan, icmp:\n    dropped at f (rule 3: deny all)\n        always\n" in out or "lan, icmp:\n    dropped at f\n        always\n" in out
+    assert "wan, tcp:\n    dropped at rw\n" in out and "the checksum" not in out

@@ -60,7 +60,7 @@ def test_the_tunnel_leads_around_the_filter_from_every_address_but_the_filtered_
     network = load_network(EXAMPLES / "tunnel.toml")
     answer = reach(network, "client", "server", parse_traffic(["to", "8.8.8.8"]))
     assert answer.witness is not None
-    assert "entry/tunnel.dst is all but 8.8.8.8" in describe_set(None, answer.witness.way.path)
+    assert "entry/tunnel.dst is all but 8.8.8.8" in describe_set(answer.witness.way.path)
 
 
 def test_a_loop_is_found_and_told_from_one_that_ends() -> None:

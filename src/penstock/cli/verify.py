@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["INTERMIXED", "add_arguments", "main"]
 
 INTERMIXED = True
+_MOST_CONDITIONS = 8
 _MARK = {"yes": "holds", "no": "FAILS", "conditional": "FAILS", "undecided": "?"}
 
 
@@ -33,6 +34,7 @@ def add_arguments(name: str, parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-b", "--brief", action="store_true", help="verdicts only")
     parser.add_argument("--replay", action="store_true", help="send each example through the compiled configurations, and compare")
     parser.add_argument("--pcap", metavar="FILE", help="write the examples as a capture")
+    parser.add_argument("--summary", action="store_true", help="tell what a configuration does with packets, way by way")
     parser.add_argument("--what-if", action="store_true", help="ask again without each box and each link, and tell what changes")
     parser.add_argument("--same-as", metavar="FILE", help="tell whether another configuration does the same with every packet")
     parser.add_argument("--tenant", metavar="PREFIXES", help="tell whether a configuration may run for a tenant with these addresses")
@@ -96,6 +98,8 @@ def main(name: str, args: argparse.Namespace) -> int:
     try:
         if args.same_as:
             return _compare(args.file, args.same_as)
+        if args.summary:
+            return _summary(args.file)
         if args.tenant:
             return _admit(args.file, args.tenant, args.may_send)
         network = _load(args.file)
@@ -161,6 +165,38 @@ def _what_if(network: Network, assertions: list[Assertion]) -> int:
     return 0
 
 
+def _summary(file: str) -> int:
+    from penstock.verify.box import Box
+    from penstock.verify.describe import changes_of, deciding_rule, describe_set
+    from penstock.verify.traffic import all_packets
+
+    box = Box(_text(file), file=file)
+    for interface in sorted(box.inputs):
+        for protocol in ("tcp", "udp", "icmp", ""):
+            packet, path = all_packets(protocol)
+            shown: dict[str, list[str]] = {}
+            for ending in box.run(interface, packet, path):
+                if ending.kind == "exit":
+                    change = "; ".join(changes_of(packet, ending.packet, ending.path))
+                    end = f"to {ending.interface}" + (f": {change}" if change else ", as it is")
+                else:
+                    why = deciding_rule(ending.steps) or ending.reason
+                    end = f"{ending.kind} at {ending.place.element}" + (f" ({why})" if why else "")
+                # What a checksum comes out as is of no interest here.
+                where = [line for line in describe_set(ending.path) if not line.startswith("the checksum")]
+                conditions = shown.setdefault(end, [])
+                if (condition := " and ".join(where) or "always") not in conditions:
+                    conditions.append(condition)
+            print(f"{interface}, {protocol or 'other protocols'}:")
+            for end, conditions in shown.items():
+                print(f"    {end}")
+                for condition in conditions[:_MOST_CONDITIONS]:
+                    print(f"        where {condition}" if condition != "always" else "        always")
+                if len(conditions) > _MOST_CONDITIONS:
+                    print(f"        and in {len(conditions) - _MOST_CONDITIONS} more cases")
+    return 0
+
+
 def _admit(file: str, own: str, destinations: str) -> int:
     from penstock.verify.admission import Tenant, admit
     from penstock.verify.box import Box
@@ -217,7 +253,7 @@ def _show(assertion: Assertion, answer: Answer, network: Network, args: argparse
         for line in ends_of(answer.ways):
             print(f"       end:     {line}")
     if witness is not None:
-        lines = describe_set(None, witness.way.path)
+        lines = describe_set(witness.way.path)
         if lines:
             print("       packets: " + "\n                ".join(lines))
         print(f"       example: {describe_frame(witness.sent)}")
@@ -252,7 +288,7 @@ def _as_dict(assertion: Assertion, answer: Answer, seconds: float, network: Netw
         found["example"] = {
             "sent": witness.sent.hex(), "end": witness.way.kind, "node": witness.way.node,
             "arrived": witness.arrived.hex() if witness.way.kind in ("delivered", "left") else None,
-            "packets": describe_set(None, witness.way.path),
+            "packets": describe_set(witness.way.path),
             "way": [{"box": box, "element": s.element, "class": s.class_name, "at": s.at, "decisions": [
                 {"condition": fact_text(f), "file": f.place.file, "line": f.place.line} for f in s.facts]} for box, s in witness.way.steps],
         }

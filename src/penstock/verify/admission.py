@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from penstock.verify.box import Box, Ending
 from penstock.verify.describe import describe_frame
 from penstock.verify.example import Contradiction, bytes_of, find_example
-from penstock.verify.hosts import make_packet
 from penstock.verify.intervals import Intervals
 from penstock.verify.packet import SymbolicPacket
 from penstock.verify.path import Path, Place
 from penstock.verify.terms import compare
+from penstock.verify.traffic import all_packets
 
 __all__ = ["Tenant", "Violation", "admit"]
 
@@ -65,8 +65,7 @@ def _resources(box: Box, tenant: Tenant) -> Iterator[Violation]:
 def _packets(box: Box, tenant: Tenant) -> Iterator[Violation]:
     for interface in box.inputs:
         for protocol in _PROTOCOLS:
-            packet = make_packet(protocol)
-            path = Path()
+            packet, path = all_packets(protocol)
             if not path.confine(packet.field("ip", "dst"), tenant.addresses, Place(text="packets for the tenant")):
                 continue
             endings = box.run(interface, packet, path)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from penstock.verify.box import Step
 from penstock.verify.intervals import Intervals
 from penstock.verify.network import Way
-from penstock.verify.packet import SymbolicPacket
+from penstock.verify.packet import SymbolicPacket, fields_of
 from penstock.verify.path import Fact, Path
 from penstock.verify.substitution import variables
-from penstock.verify.terms import Ones, Op, Slice, Term, Value, Var
+from penstock.verify.terms import Linear, Ones, Op, Slice, Term, Value, Var
 
-__all__ = ["describe_frame", "describe_numbers", "describe_set", "ends_of", "fact_text", "number_text", "steps_of", "told"]
+__all__ = [
+    "changes_of", "deciding_rule", "describe_frame", "describe_numbers", "describe_set", "ends_of", "fact_text", "number_text", "steps_of", "told",
+]
 
 _MOST, _LONG, _MOST_ENDS = 6, 120, 4
 _PROTOCOLS = {1: "ICMP", 6: "TCP", 17: "UDP"}
@@ -73,7 +76,7 @@ def _first(text: str) -> int:
     return number
 
 
-def describe_set(sent: SymbolicPacket | None, path: Path) -> list[str]:
+def describe_set(path: Path) -> list[str]:
     """Which packets take a way: what each variable of the packet can be, and the other conditions."""
     lines: list[str] = []
     said: set[Term] = set()
@@ -151,8 +154,35 @@ def _is_said(fact: Fact, said: set[Term]) -> bool:
             left, right = right, left
         if condition.key[0] == "in" or isinstance(right, int):
             base = left.key[0] if isinstance(left, Slice) and left.key[1] + left.bits == left.key[0].bits else left
+            if isinstance(base, Linear) and len(base.items) == 1 and abs(base.items[0][1]) == 1:
+                base = base.items[0][0]
             return base in said or (isinstance(base, Var) and base.kind not in ("packet", "open"))
     return all(v.kind not in ("packet", "open") for v in variables(condition))
+
+
+def deciding_rule(steps: Sequence[Step]) -> str:
+    """The rule of a filter that decided at the last step; empty where none did."""
+    facts = steps[-1].facts if steps else ()
+    return facts[-1].place.text if facts and facts[-1].truth and facts[-1].place.text.startswith("rule ") else ""
+
+
+def changes_of(sent: SymbolicPacket, got: SymbolicPacket, path: Path) -> list[str]:
+    """Which header fields are other ones than they were, and what they are now. Checksums are left out."""
+    if not got.is_frame:
+        return ["no Ethernet header"]
+    before, after = fields_of(sent), fields_of(got)
+    if [name.partition(".")[0] for name in before] != [name.partition(".")[0] for name in after]:
+        return [f"{name} = {_value_text(name, path.simpler(value))}" for name, value in after.items() if name in _TELLING]
+    return [f"{name} = {_value_text(name, path.simpler(value))}" for name, value in after.items()
+            if value is not before[name] and value != before[name] and not name.endswith("checksum")]
+
+
+#: what tells most of a packet that is another one altogether
+_TELLING = ("ip.protocol", "ip.src", "ip.dst", "tcp.dst", "udp.dst", "icmp.type", "arp.operation", "arp.target_ip")
+
+
+def _value_text(name: str, value: Value) -> str:
+    return number_text(name, value) if isinstance(value, int) else _short(str(value))
 
 
 def describe_frame(frame: bytes) -> str:
@@ -182,7 +212,7 @@ def ends_of(ways: Sequence[Way]) -> list[str]:
     """Where ways end, and the conditions under which they do: those that were asked for, and those that decided."""
     found: list[str] = []
     for way in sorted(ways, key=lambda w: len(w.path.facts)):
-        where = "; ".join(describe_set(None, way.path)) or "every packet"
+        where = "; ".join(describe_set(way.path)) or "every packet"
         line = f"{way.kind} at {way.place}" + (f" ({way.reason})" if way.reason else "") + f" where {where}"
         if line not in found:
             found.append(line)

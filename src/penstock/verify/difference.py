@@ -13,6 +13,7 @@ from penstock.verify.packet import SymbolicPacket
 from penstock.verify.path import Path
 from penstock.verify.substitution import evaluate, variables
 from penstock.verify.terms import Value, Var
+from penstock.verify.traffic import all_packets
 
 __all__ = ["Difference", "differences"]
 
@@ -44,8 +45,8 @@ def differences(one: Box, other: Box) -> Iterator[Difference]:
                 yield Difference(interface, bytes_of(packet, numbers), a, b)
             continue
         for protocol in _PROTOCOLS:
-            packet = make_packet(protocol)
-            first, second = one.run(interface, packet), other.run(interface, packet)
+            packet, path = all_packets(protocol)
+            first, second = one.run(interface, packet, path), other.run(interface, packet, path)
             for a_way in first:
                 for b_way in second:
                     found = _difference(interface, packet, a_way, b_way, first, second)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
-from penstock.verify.describe import fact_text, number_text, told
+from penstock.verify.describe import deciding_rule, fact_text, number_text, told
 from penstock.verify.network import Way
 from penstock.verify.questions import Answer
 
@@ -97,8 +97,8 @@ def _end(way: Way) -> _Node:
                 continue
             lines.append((f"{name} = {number_text(name, value) if isinstance(value, int) else value}", True))
         return _Node(way.node if way.kind == "delivered" else f"{way.node}:{way.interface}", lines, way.kind)
-    rule = way.trail.steps[-1].facts[-1].place.text if way.trail and way.trail.steps and way.trail.steps[-1].facts else ""
-    return _Node(way.kind, [*lines, *([(rule, True)] if rule.startswith("rule ") else [])], way.kind)
+    rule = deciding_rule(way.trail.steps) if way.trail else ""
+    return _Node(way.kind, [*lines, *([(rule, True)] if rule else [])], way.kind)
 
 
 def _text(x: float, y: float, text: str, css: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from penstock.verify import terms
 from penstock.verify.conversation import STAGES, connect, request
-from penstock.verify.describe import number_text
+from penstock.verify.describe import deciding_rule, number_text
 from penstock.verify.example import Contradiction, bytes_of, find_example, plain_example
 from penstock.verify.network import Network, NetworkError, Way
 from penstock.verify.options import OPTIONS, find_option
@@ -121,11 +121,8 @@ def _why_not(text: str, ways: list[Way]) -> str:
     places: dict[str, int] = {}
     for way in ways:
         end = f"{'arrive at' if way.kind == 'delivered' else way.kind + ' at' if way.kind != 'left' else 'leave'} {way.place}"
-        last = way.trail.steps[-1].facts if way.trail and way.trail.steps else ()
-        if last and last[-1].truth and last[-1].place.text.startswith("rule "):
-            end += f": {last[-1].place.text}"
-        elif way.place.text:
-            end += f": {way.place.text}"
+        if why := (deciding_rule(way.trail.steps) if way.trail else "") or way.place.text:
+            end += f": {why}"
         places[end] = places.get(end, 0) + 1
     listing = "; ".join(sorted(places, key=lambda p: -places[p])[:3])
     return f"{text}: they {listing.replace('dropped at', 'are dropped at').replace('left at', 'leave')}"

@@ -12,9 +12,11 @@ from penstock.verify.packet import SymbolicPacket
 from penstock.verify.path import Path, Place
 from penstock.verify.terms import Value, Var
 
-__all__ = ["Traffic", "TrafficError", "parse_traffic"]
+__all__ = ["Traffic", "TrafficError", "all_packets", "parse_traffic"]
 
 PROTOCOLS = ("any", "tcp", "udp", "icmp")
+#: protocol numbers that have no name here
+OTHERS = Intervals(((0, 0), (2, 5), (7, 16), (18, 255)))
 
 
 class TrafficError(ValueError):
@@ -50,12 +52,20 @@ class Traffic:
         if source is not None:
             asked.append(("ip.src", source))
         if not protocol:
-            asked.append(("ip.protocol", Intervals.of([(0, 255)]).without(Intervals.of([(1, 1), (6, 6), (17, 17)]))))
+            asked.append(("ip.protocol", OTHERS))
         for field, allowed in asked:
             full = {"port": f"{protocol}.dst", "src port": f"{protocol}.src"}.get(field, field)
             if not path.confine(packet.field(*full.split(".")), allowed, Place(text=f"{full} as asked")):
                 return None
         return packet, path
+
+
+def all_packets(protocol: str) -> tuple[SymbolicPacket, Path]:
+    """Every packet of a protocol (none: of all that are not tcp, udp and icmp), and what is known of it."""
+    packet, path = make_packet(protocol), Path()
+    if not protocol:
+        path.confine(packet.field("ip", "protocol"), OTHERS, Place(text="neither TCP nor UDP nor ICMP"))
+    return packet, path
 
 
 def parse_traffic(words: list[str]) -> Traffic:
