@@ -13,7 +13,8 @@ from penstock.verify.substitution import variables
 from penstock.verify.terms import Linear, Ones, Op, Slice, Term, Value, Var
 
 __all__ = [
-    "changes_of", "deciding_rule", "describe_frame", "describe_numbers", "describe_set", "ends_of", "fact_text", "number_text", "steps_of", "told",
+    "changes_of", "deciding_rule", "describe_frame", "describe_numbers", "describe_set", "ends_of", "fact_text", "number_text",
+    "steps_of", "told",
 ]
 
 _MOST, _LONG, _MOST_ENDS = 6, 120, 4
