@@ -28,8 +28,9 @@ def add_arguments(name: str, parser: argparse.ArgumentParser) -> None:
     parser.epilog = "assertions:\n  " + GRAMMAR.replace("\n", "\n  ") + (
         "\n\nA Click configuration alone is a network in which each of its interfaces leads to a host of that name.\n"
         "Exit status: 0 all assertions hold, 1 one does not or is undecided, 2 something cannot be understood.")
-    parser.add_argument("file", help="a network (.toml) or a Click configuration", metavar="FILE")
+    parser.add_argument("file", nargs="?", help="a network (.toml) or a Click configuration", metavar="FILE")
     parser.add_argument("assertion", nargs="*", help="assertions, one an argument", metavar="ASSERTION")
+    parser.add_argument("--live", action="store_true", help="in the place of FILE: the domains that run, and the switches that join them")
     parser.add_argument("-p", "--policy", action="append", default=[], metavar="FILE", help="a file of assertions, one a line")
     parser.add_argument("-b", "--brief", action="store_true", help="verdicts only")
     parser.add_argument("--replay", action="store_true", help="send each example through the compiled configurations, and compare")
@@ -53,6 +54,18 @@ def _text(file: str) -> str:
         raise NetworkError(f"{file}: {getattr(error, 'strerror', None) or error}") from None
 
 
+def _running() -> Network:
+    from penstock.toolstack import Client, DomainError
+    from penstock.verify.network import NetworkError
+    from penstock.verify.platform import network_of
+
+    try:
+        with Client(start=False) as client:
+            return network_of(client.list())
+    except DomainError as error:
+        raise NetworkError(str(error)) from None
+
+
 def _load(file: str) -> Network:
     from penstock.verify.network import Network, load_network
 
@@ -73,8 +86,7 @@ def _assertions(args: argparse.Namespace, network: Network) -> list[Assertion]:
 
     found = parse_policy("\n".join(args.assertion), network)
     policies = list(args.policy)
-    beside = Path(args.file).with_suffix(".policy")
-    if not policies and not args.assertion and beside.exists():
+    if not policies and not args.assertion and args.file and (beside := Path(args.file).with_suffix(".policy")).exists():
         policies = [str(beside)]
     for file in policies:
         try:
@@ -95,14 +107,24 @@ def main(name: str, args: argparse.Namespace) -> int:
     from penstock.verify.network import NetworkError
     from penstock.verify.policy import PolicyError
 
+    if args.live and args.file is not None:
+        # What stands there is an assertion.
+        args.assertion.insert(0, args.file)
+        args.file = None
+    if args.file is None and not args.live:
+        print("penstock verify: give a FILE, or --live", file=sys.stderr)
+        return 2
     try:
-        if args.same_as:
+        if args.live:
+            network = _running()
+        elif args.same_as:
             return _compare(args.file, args.same_as)
-        if args.summary:
+        elif args.summary:
             return _summary(args.file)
-        if args.tenant:
+        elif args.tenant:
             return _admit(args.file, args.tenant, args.may_send)
-        network = _load(args.file)
+        else:
+            network = _load(args.file)
         assertions = _assertions(args, network)
         if args.what_if:
             return _what_if(network, assertions)
@@ -133,7 +155,7 @@ def main(name: str, args: argparse.Namespace) -> int:
 
         Path(args.graph).write_text(draw([answer for _, answer, _ in results]), "utf-8")
     if args.junit:
-        _write_junit(args.junit, args.file, results)
+        _write_junit(args.junit, args.file or "live", results)
     good = sum(answer.holds for _, answer, _ in results)
     if not args.json:
         for line in sorted({line for _, answer, _ in results for line in answer.assumptions}):
