@@ -59,6 +59,10 @@ class Intervals:
         if len(theirs) == 1 and len(mine) == 1:
             low, high = max(mine[0][0], theirs[0][0]), min(mine[0][1], theirs[0][1])
             return Intervals(((low, high),) if low <= high else ())
+        if len(mine) == 1:
+            return other.cut(*mine[0])
+        if len(theirs) == 1:
+            return self.cut(*theirs[0])
         done: list[tuple[int, int]] = []
         i = j = 0
         while i < len(mine) and j < len(theirs):
@@ -69,6 +73,20 @@ class Intervals:
                 i += 1
             else:
                 j += 1
+        return Intervals(tuple(done))
+
+    def cut(self, low: int, high: int) -> Intervals:
+        """Those from ``low`` to ``high``."""
+        parts = self.parts
+        first, last = bisect_right(parts, (low, 1 << 200)), bisect_right(parts, (high, 1 << 200))
+        if first and parts[first - 1][1] >= low:
+            first -= 1
+        inside = parts[first:last]
+        if not inside or (inside[0][0] >= low and inside[-1][1] <= high):
+            return Intervals(inside)
+        done = list(inside)
+        done[0] = (max(done[0][0], low), done[0][1])
+        done[-1] = (done[-1][0], min(done[-1][1], high))
         return Intervals(tuple(done))
 
     def __or__(self, other: Intervals) -> Intervals:

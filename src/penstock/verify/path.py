@@ -279,8 +279,14 @@ class Path:
         if isinstance(condition, int):
             return bool(condition)
         now = self.of(value)
-        if now & allowed != now:
+        left = now & allowed
+        if left != now:
             self.facts.append(Fact(condition, True, place))
+        if isinstance(value, Var) and left.only is None:
+            # What restrict() would find, without looking for it again: these sets can be large.
+            if left and left != now:
+                self.domains[value] = left
+            return bool(left)
         return self.restrict(value, allowed)
 
     def restrict(self, value: Value, allowed: Intervals) -> bool:

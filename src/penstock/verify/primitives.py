@@ -6,7 +6,7 @@ queues and the packet pool have room: what happens for want of room depends on o
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_right
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -188,10 +188,22 @@ def labels(lpm: LPM) -> tuple[list[int], list[int], dict[int, Intervals]]:
 def _longest_prefix(executor: Executor, lpm: LPM, address: Value) -> int:
     starts, results, groups = labels(lpm)
     if isinstance(address, int):
-        at = bisect_left(starts, address + 1) - 1
-        return results[at]
+        return results[bisect_right(starts, address) - 1]
     domain = executor.path.of(address)
-    fitting = [result for result, numbers in groups.items() if numbers & domain]
-    result = fitting[executor.choose(len(fitting))]
-    executor.within(address, groups[result], "")
-    return result
+    fitting = executor.remembered(lambda: list((groups if domain.size == 1 << 32 else _within(starts, results, domain)).items()))
+    result, numbers = fitting[executor.choose(len(fitting))]
+    executor.within(address, numbers, "")
+    return int(result)
+
+
+def _within(starts: list[int], results: list[int], domain: Intervals) -> dict[int, Intervals]:
+    """For each result the addresses of ``domain`` that have it; as quick as there are intervals in it."""
+    found: dict[int, list[tuple[int, int]]] = {}
+    last = len(starts) - 1
+    for low, high in domain.parts:
+        i = bisect_right(starts, low) - 1
+        while i <= last and starts[i] <= high:
+            end = starts[i + 1] - 1 if i < last else 0xFFFF_FFFF
+            found.setdefault(results[i], []).append((max(low, starts[i]), min(high, end)))
+            i += 1
+    return {result: Intervals.of(parts) for result, parts in found.items()}
