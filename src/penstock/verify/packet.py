@@ -10,8 +10,8 @@ from penstock.packet import headers
 from penstock.packet.headers import Field, Header
 from penstock.packet.layout import BUFFER_OFFSET, DEFAULT_HEADROOM
 from penstock.verify.substitution import substitute, variables
-from penstock.verify.sums import fold_sum
-from penstock.verify.terms import Ranges, Term, Value, Var, add, extend, join, multiply, piece, subtract
+from penstock.verify.sums import fold_sum, ones_sum
+from penstock.verify.terms import Ranges, Term, Value, Var, add, join, piece, subtract
 
 __all__ = ["HEADER_TYPES", "PARTS", "Rest", "SymbolicPacket", "chain_of", "fields_of", "replaced"]
 
@@ -174,15 +174,14 @@ class SymbolicPacket:
             return None
         if any(cell is not rest.byte(k) for k, cell in self.cells.items() if k >= rest.start):
             return None
-        total = self._sum(at, known, start, ranges)
-        return fold_sum(add(extend(total, 64, ranges), extend(rest.sum, 64, ranges), 64), ranges)
+        return ones_sum([(self._sum(at, known, start, ranges), 1), (rest.sum, 1)], 0, ranges)
 
     def _sum(self, at: int, length: int, start: Value, ranges: Ranges) -> Value:
-        total = extend(start, 64, ranges)
-        for k in range(0, length, 2):
-            word = self.load(at + k, 2) if k + 1 < length else multiply(extend(self.load(at + k, 1), 16, ranges), 256, 16)
-            total = add(total, extend(word, 64, ranges), 64)
-        return fold_sum(total, ranges)
+        words = [(self.load(at + k, 2), 1) if k + 1 < length else (self.load(at + k, 1), 256) for k in range(0, length, 2)]
+        known = sum(word * factor for word, factor in words if isinstance(word, int))
+        if isinstance(start, int) and all(isinstance(word, int) for word, _ in words):
+            return fold_sum(known + start, ranges)
+        return ones_sum([(start, 1), *((word, factor) for word, factor in words if not isinstance(word, int))], known, ranges)
 
     @functools.cached_property
     def signature(self) -> Hashable:
