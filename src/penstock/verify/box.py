@@ -293,7 +293,7 @@ def _relevant(ending: Ending, base: Path) -> Ending:
     if not ending.facts:
         ending.path = base
     elif len(ending.facts) < len(new):
-        ending.path = base.with_facts(ending.facts)
+        ending.path = base.joined(ending.facts) or ending.path
     for fact in ending.facts:
         there |= variables(fact.condition)
     ending.own = any(v.name.startswith("@") for v in there)
@@ -329,9 +329,10 @@ def _merged(group: dict[frozenset[tuple[Term, bool]], Run], base: Path) -> list[
             del group[facts], group[left | {(condition, not truth)}]
             if left not in group:
                 others = [f for f in run.path.facts[len(base.facts):] if f.condition is not condition]
-                group[left] = Run(base.with_facts(others), _either(run.state, other.state), run.events, run.result, run.not_decided,
-                                  run.place)
-                work.append(left)
+                # Fewer facts cannot contradict each other, but for what only shows in another order: then no packet comes here.
+                if (path := base.joined(others)) is not None:
+                    group[left] = Run(path, _either(run.state, other.state), run.events, run.result, run.not_decided, run.place)
+                    work.append(left)
             break
     return list(group.values())
 

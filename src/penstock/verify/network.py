@@ -227,7 +227,10 @@ class Network:
     def _ended(self, ending: Ending, item: _Item, names: _Names, work: list[_Item], found: list[Way], *, alone: bool) -> None:
         node = item.node
         trail = Trail(item.trail, node, ending.steps)
-        packet, path = names.outside(ending, item.path)
+        outside = names.outside(ending, item.path)
+        if outside is None:
+            return
+        packet, path = outside
         if ending.kind != "exit":
             place = ending.place._replace(box=node)
             found.append(Way(ending.kind, node, ending.interface, packet, path, {}, trail, place, ending.reason))
@@ -256,17 +259,18 @@ class _Names:
         return packet.renamed(self.there, path.range) if self.there else packet
 
     def path_inside(self, path: Path) -> Path:
-        return Path().with_facts(_renamed(path.facts, self.there, path)) if self.there else path
+        return (Path().joined(_renamed(path.facts, self.there, path)) or path) if self.there else path
 
-    def outside(self, ending: Ending, path: Path) -> tuple[SymbolicPacket, Path]:
-        """The packet as others see it, and what is known then."""
+    def outside(self, ending: Ending, path: Path) -> tuple[SymbolicPacket, Path] | None:
+        """The packet as others see it, and what is known then; None where that contradicts itself: no packet goes this way."""
         if not ending.own and not self.there:
             return ending.packet, ending.path
         found = {v for value in ending.packet.values if isinstance(value, Term) for v in variables(value)}
         for fact in ending.facts:
             found |= variables(fact.condition)
         known: dict[Term, Value] = {v: v.named(self.prefix + v.name[1:]) for v in found if v.name.startswith("@")}
-        return ending.packet.renamed(known, path.range), path.with_facts(_renamed(ending.facts, known, path))
+        after = path.joined(_renamed(ending.facts, known, path))
+        return None if after is None else (ending.packet.renamed(known, path.range), after)
 
 
 def _renamed(facts: Iterable[Fact], known: Mapping[Term, Value], path: Path) -> Iterator[Fact]:

@@ -239,13 +239,6 @@ class Path:
                 return None
         return made
 
-    def with_facts(self, facts: Iterable[Fact]) -> Path:
-        """This and more facts, which do not contradict it."""
-        made = self.joined(facts)
-        if made is None:
-            raise AssertionError("facts that held together contradict each other")
-        return made
-
     def _narrow(self, name: str, a: Value, b: Value, truth: bool) -> bool:
         if isinstance(a, int):
             # c < x is not (x <= c)
