@@ -47,6 +47,8 @@ CONFIGURATIONS = {
     "randomizer": IP + "r :: TCPSequenceRandomizer -> CheckIPHeader -> Unstrip(14) -> ToDevice(1); Idle -> [1] r; r[1] -> Discard",
     "delays": IP + "Queue -> Shaper(1000000) -> Unqueue -> Queue -> DelayUnqueue(0) -> Unstrip(14) -> ToDevice(1)",
     "schedulers": IP + "t :: IPClassifier(tcp, -); t[0] -> Queue -> [0] s :: PrioSched; t[1] -> Queue -> [1] s; s -> Unstrip(14) -> ToDevice(1)",
+    "lists": IP + "IPFilter(allow src host 10.0.0.1 or src host 10.1.2.3 or src net 192.168.0.0/16, deny dst port 80 or 443 or 22, allow ip ttl 64 or ip ttl 255"
+             " or src host 0.0.0.0 or udp, deny not (src net 10.0.0.0/8 or dst host 8.8.8.8 or dst net 0.0.0.0/2), allow tcp or icmp type echo)" + OUT,
     "vlan": "FromDevice(0) -> VLANEncap(7) -> VLANDecap -> ToDevice(1)",
     "responder": IP + "ICMPPingResponder -> Unstrip(14) -> EtherMirror -> ToDevice(1)",
     "checks": IP + "c :: IPClassifier(tcp, udp, icmp, -); u :: Unstrip(14) -> ToDevice(1); c[0] -> CheckTCPHeader -> u; c[1] -> CheckUDPHeader -> u;"

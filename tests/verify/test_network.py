@@ -130,6 +130,13 @@ def test_a_field_that_changes_is_shown() -> None:
     assert (answer.verdict, answer.text) == ("no", "64 becomes 63 in the example")
 
 
+def test_long_lists_in_a_rule_are_one_question() -> None:
+    hosts = " or ".join(f"src host 10.0.{i // 256}.{i % 256}" for i in range(0, 4000, 2))
+    network = line(f"FromDevice(0) -> Strip(14) -> CheckIPHeader -> IPFilter(deny {hosts}, allow all) -> Unstrip(14) -> ToDevice(1); FromDevice(1) -> ToDevice(0)")
+    policy = "deny udp src 10.0.1.2 from a to b\nreach udp src 10.0.1.3 from a to b\nreach any from a to b"
+    assert [a.check(network).verdict for a in parse_policy(policy, network)] == ["yes"] * 3
+
+
 OPTIONS = "FromDevice(0) -> Strip(14) -> CheckIPHeader -> c :: IPClassifier(tcp, -); c[0] -> {} -> Unstrip(14) -> ToDevice(1); c[1] -> Discard;" \
           "FromDevice(1) -> ToDevice(0)"
 

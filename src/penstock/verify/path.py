@@ -153,6 +153,10 @@ class Path:
                 return None if inner is None else not inner
             if name in ("eq", "lt", "le"):
                 return self._decide_comparison(name, args[0], args[1])
+            if name == "in":
+                numbers = self.of(args[0])
+                left = numbers & Intervals(args[1])
+                return False if not left else True if left == numbers else None
         answered = self.domains.get(condition)
         if answered is not None and answered.only is not None:
             return bool(answered.only)
@@ -161,8 +165,8 @@ class Path:
             ending = condition.key[0] == "or"
             return ending if ending in parts else None if None in parts else not ending
         if isinstance(condition, (Var, Slice, Linear)):
-            numbers = self.of(condition)
-            return bool(numbers.only) if numbers.only is not None else None
+            only = self.of(condition).only
+            return None if only is None else bool(only)
         return None
 
     def _decide_comparison(self, name: str, a: Value, b: Value) -> bool | None:
@@ -219,6 +223,9 @@ class Path:
         self.domains[condition] = Intervals(((int(truth), int(truth)),))
         if isinstance(condition, Op) and condition.bits == 1 and condition.key[0] in ("and", "or") and truth == (condition.key[0] == "and"):
             return all(self.assume(part, truth, place) for part in condition.key[1:])
+        if isinstance(condition, Op) and condition.key[0] == "in":
+            value, numbers = condition.key[1], Intervals(condition.key[2])
+            return self.restrict(value, numbers if truth else numbers.complement(value.bits))
         if isinstance(condition, Op) and condition.key[0] in ("eq", "lt", "le"):
             return self._narrow(condition.key[0], condition.key[1], condition.key[2], truth)
         return True
@@ -232,10 +239,7 @@ class Path:
         """This and more facts; None where they contradict each other."""
         made = self.copy()
         for fact in facts:
-            condition = fact.condition
-            is_set = isinstance(condition, Op) and condition.key[0] == "in"
-            if not (made.confine(condition.key[1], Intervals(condition.key[2]), fact.place) if is_set
-                    else made.assume(condition, fact.truth, fact.place)):
+            if not made.assume(fact.condition, fact.truth, fact.place):
                 return None
         return made
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from penstock.elements.classification import ClassifyingElement, Test, Tree
 from penstock.lang.text import split_arguments
 from penstock.verify import terms
 from penstock.verify.errors import NotDecided
+from penstock.verify.intervals import Intervals
 from penstock.verify.packet import SymbolicPacket
 from penstock.verify.path import Path, Place
-from penstock.verify.terms import Op, Value
+from penstock.verify.terms import Join, Op, Value
 
 if TYPE_CHECKING:
     from penstock.verify.executor import Executor
@@ -87,15 +89,57 @@ def _condition(tree: Tree, packet: SymbolicPacket, path: Path) -> Value:
         return int(tree.kind == "true")
     if tree.kind == "not":
         return terms.truth_not(_condition(tree.parts[0], packet, path))
-    result: Value = int(tree.kind == "and")
-    for part in tree.parts:
-        result = terms.truth(tree.kind, result, _condition(part, packet, path))
-        if result == int(tree.kind == "or"):
-            break
-    return result
+    parts = _united(tree.parts, packet, path) if tree.kind == "or" else [_condition(part, packet, path) for part in tree.parts]
+    while len(parts) > 1:
+        # In pairs of pairs, so that a long list is not deep.
+        parts = [terms.truth(tree.kind, *parts[i : i + 2]) if i + 1 < len(parts) else parts[i] for i in range(0, len(parts), 2)]
+    return parts[0]
+
+
+def _united(trees: Sequence[Tree], packet: SymbolicPacket, path: Path) -> list[Value]:
+    """The parts of an ``or``; tests of the same word, of which long lists are made, become one question about a set."""
+    words: dict[tuple[str, int, int], list[tuple[int, int]]] = {}
+    others: list[Value] = []
+    work = list(reversed(trees))
+    while work:
+        tree = work.pop()
+        if tree.kind == "or":
+            work += reversed(tree.parts)
+        elif tree.test is not None and _is_prefix(tree.test) and not isinstance(_word(tree.test, packet, path), (int, Join, type(None))):
+            t = tree.test
+            words.setdefault((t.base, t.offset, t.width), []).append((t.low, t.high | t.mask ^ (1 << 8 * t.width) - 1))
+        else:
+            others.append(_condition(tree, packet, path))
+    found: list[Value] = []
+    for (base, offset, width), numbers in words.items():
+        whole = Test(base, offset, width, (1 << 8 * width) - 1, 0, 0)
+        word, there = _word(whole, packet, path), _there(whole, packet, path)
+        assert word is not None
+        found.append(terms.truth("and", there, terms.member(word, Intervals.of(numbers).parts)))
+    return found + others
+
+
+def _is_prefix(test: Test) -> bool:
+    """Whether the mask keeps the upper bits: what matches are intervals of the word then."""
+    bits = 8 * test.width
+    return test.mask == ((1 << bits) - 1) & -(1 << bits - test.mask.bit_count())
 
 
 def _test(test: Test, packet: SymbolicPacket, path: Path) -> Value:
+    there, word = _there(test, packet, path), _word(test, packet, path)
+    if there == 0 or word is None:
+        return 0
+    bits = 8 * test.width
+    word = terms.bit_and(word, test.mask, bits)
+    if test.low == test.high:
+        right = terms.equal(word, test.low, bits)
+    else:
+        right = terms.compare("le", terms.subtract(word, test.low, bits), test.high - test.low, bits)
+    return terms.truth("and", there, right)
+
+
+def _there(test: Test, packet: SymbolicPacket, path: Path) -> Value:
+    """Whether the bytes of a test are within the packet."""
     base = packet.meta[test.base]
     if base == 0:
         return 0
@@ -104,12 +148,10 @@ def _test(test: Test, packet: SymbolicPacket, path: Path) -> Value:
     end = terms.add(packet.meta["data"], packet.meta["length"], 32)
     there = terms.compare("le", base + test.offset + test.width, end, 32)
     answer = path.decide(there)
-    if answer is False:
-        return 0
-    bits = 8 * test.width
-    word = terms.bit_and(path.simpler(packet.load(base + test.offset, test.width)), test.mask, bits)
-    if test.low == test.high:
-        right = terms.equal(word, test.low, bits)
-    else:
-        right = terms.compare("le", terms.subtract(word, test.low, bits), test.high - test.low, bits)
-    return right if answer else terms.truth("and", there, right)
+    return there if answer is None else int(answer)
+
+
+def _word(test: Test, packet: SymbolicPacket, path: Path) -> Value | None:
+    """The bytes of a test as a number; None where the header is not set."""
+    base = packet.meta[test.base]
+    return path.simpler(packet.load(base + test.offset, test.width)) if isinstance(base, int) and base else None
