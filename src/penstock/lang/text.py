@@ -10,6 +10,8 @@ __all__ = ["expand_variables", "join_arguments", "quote_word", "split_arguments"
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
 _VARIABLE = re.compile(r"\$(?:([A-Za-z0-9_]+)|\{([A-Za-z0-9_?#$]*)(\[[^\]{}]*\])?(?:-([^}]*))?\}|([?#$]))")
 MAX_EXPANSION_DEPTH = 10
+#: characters that stand for themselves, as many at a time as there are: large tables are long texts
+_PLAIN_ARGUMENT, _PLAIN_WORD = re.compile(r"""[^"'\\/,]+"""), re.compile(r"""[^\s"'\\]+""")
 
 
 def _skip_token(text: str, i: int) -> int:
@@ -47,13 +49,16 @@ def split_arguments(text: str) -> list[str]:
     piece: list[str] = []
     i = 0
     while i < len(text):
-        if (after := _skip_comment(text, i)) != i:
-            piece.append(" ")
-            i = after
+        if run := _PLAIN_ARGUMENT.match(text, i):
+            piece.append(run[0])
+            i = run.end()
         elif text[i] == ",":
             arguments.append("".join(piece).strip())
             piece = []
             i += 1
+        elif (after := _skip_comment(text, i)) != i:
+            piece.append(" ")
+            i = after
         else:
             end = _skip_token(text, i)
             piece.append(text[i:end])
@@ -78,7 +83,8 @@ def split_words(text: str) -> list[str]:
             continue
         start = i
         while i < len(text) and not text[i].isspace():
-            i = _skip_token(text, i)
+            run = _PLAIN_WORD.match(text, i)
+            i = run.end() if run else _skip_token(text, i)
         words.append(text[start:i])
     return words
 
