@@ -77,6 +77,12 @@ def test_mistakes_are_told_in_a_line(words: list[str], problem: str, capsys: pyt
     assert not out and err.startswith(problem) and "Traceback" not in err
 
 
+@pytest.mark.parametrize("option", ["--pcap", "--graph", "--junit"])
+def test_a_file_that_cannot_be_written_is_told(option: str, box: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", box, "deny any to 8.8.8.8", option, "/no/such/folder/x"]) == 2
+    assert capsys.readouterr().err == "penstock verify: /no/such/folder/x: No such file or directory\n"
+
+
 def test_a_configuration_with_mistakes_is_shown_as_check_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "x.click").write_text("FromDevice(0) -> Strip(banana) -> ToDevice(1)")
     assert main(["verify", str(tmp_path / "x.click")]) == 2

@@ -148,14 +148,11 @@ def main(name: str, args: argparse.Namespace) -> int:
         return 2
     if args.json:
         print(json.dumps([_as_dict(*result, network, args) for result in results], indent=1))
-    if args.pcap:
-        _write_capture(args.pcap, results)
-    if args.graph:
-        from penstock.verify.drawing import draw
-
-        Path(args.graph).write_text(draw([answer for _, answer, _ in results]), "utf-8")
-    if args.junit:
-        _write_junit(args.junit, args.file or "live", results)
+    try:
+        _write_files(args, results)
+    except OSError as error:
+        print(f"penstock verify: {error.filename or ''}: {error.strerror}", file=sys.stderr)
+        return 2
     good = sum(answer.holds for _, answer, _ in results)
     if not args.json:
         for line in sorted({line for _, answer, _ in results for line in answer.assumptions}):
@@ -317,6 +314,17 @@ def _as_dict(assertion: Assertion, answer: Answer, seconds: float, network: Netw
         if args.replay:
             found["example"]["replay"] = _replayed(answer, network)
     return found
+
+
+def _write_files(args: argparse.Namespace, results: list[tuple[Assertion, Answer, float]]) -> None:
+    if args.pcap:
+        _write_capture(args.pcap, results)
+    if args.graph:
+        from penstock.verify.drawing import draw
+
+        Path(args.graph).write_text(draw([answer for _, answer, _ in results]), "utf-8")
+    if args.junit:
+        _write_junit(args.junit, args.file or "live", results)
 
 
 def _write_capture(file: str, results: list[tuple[Assertion, Answer, float]]) -> None:
