@@ -187,11 +187,11 @@ def _what_if(network: Network, assertions: list[Assertion]) -> int:
 def _summary(file: str) -> int:
     from penstock.verify.box import Box
     from penstock.verify.describe import changes_of, deciding_rule, describe_set
-    from penstock.verify.traffic import all_packets
+    from penstock.verify.traffic import EVERY_PROTOCOL, all_packets
 
     box = Box(_text(file), file=file)
     for interface in sorted(box.inputs):
-        for protocol in ("tcp", "udp", "icmp", ""):
+        for protocol in EVERY_PROTOCOL:
             packet, path = all_packets(protocol)
             shown: dict[str, list[str]] = {}
             for ending in box.run(interface, packet, path):

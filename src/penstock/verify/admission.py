@@ -12,11 +12,10 @@ from penstock.verify.intervals import Intervals
 from penstock.verify.packet import SymbolicPacket
 from penstock.verify.path import Path, Place
 from penstock.verify.terms import compare
-from penstock.verify.traffic import all_packets
+from penstock.verify.traffic import EVERY_PROTOCOL, all_packets
 
 __all__ = ["Tenant", "Violation", "admit"]
 
-_PROTOCOLS = ("tcp", "udp", "icmp", "")
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def _resources(box: Box, tenant: Tenant) -> Iterator[Violation]:
 
 def _packets(box: Box, tenant: Tenant) -> Iterator[Violation]:
     for interface in box.inputs:
-        for protocol in _PROTOCOLS:
+        for protocol in EVERY_PROTOCOL:
             packet, path = all_packets(protocol)
             if not path.confine(packet.field("ip", "dst"), tenant.addresses, Place(text="packets for the tenant")):
                 continue

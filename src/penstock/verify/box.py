@@ -25,8 +25,8 @@ from penstock.verify.terms import Term, Value, Var
 __all__ = ["Box", "Ending", "Step"]
 
 #: elements that read or write what is outside of a configuration, by what takes their place: an interface of their name
-_SOURCES = ("FromDevice", "FromDump", "FromIPSummaryDump")
-_SINKS = ("ToDevice", "ToDump", "ToIPSummaryDump")
+_SOURCES = ("FromDump", "FromIPSummaryDump")
+_SINKS = ("ToDump", "ToIPSummaryDump")
 _LEFT_OUT = ("ControlSocket",)
 _MAX_STEPS = 100_000
 _MAX_VISITS = 16
@@ -136,8 +136,8 @@ class Box:
                        library_path=self._library_path, diagnostics=diagnostics)
         diagnostics.raise_if_errors()
         self._declared = {use.name: (use.class_name, use.arguments) for use in flat.elements}
-        sources = [use for use in flat.elements if use.class_name in _SOURCES[1:] and not flat.ports(use.index)[0]]
-        sinks = [use for use in flat.elements if use.class_name in _SINKS[1:]]
+        sources = [use for use in flat.elements if use.class_name in _SOURCES and not flat.ports(use.index)[0]]
+        sinks = [use for use in flat.elements if use.class_name in _SINKS]
         for use in sources:
             use.class_name, use.arguments = "FromRing", "in" if len(sources) == 1 else use.name
         for use in sinks:
@@ -287,7 +287,7 @@ def _number(entry: str) -> int:
 
 def _relevant(ending: Ending, base: Path) -> Ending:
     """Without the facts about counters and the time: they are of no use to anybody else."""
-    there = {v for value in ending.packet.values if isinstance(value, Term) for v in variables(value)}
+    there = ending.packet.variables
     new = ending.path.facts[len(base.facts):]
     ending.facts = tuple(f for f in new if _matters(f.condition, there))
     if not ending.facts:
@@ -356,7 +356,7 @@ def _mentioned(run: Run) -> set[Var]:
     """Variables in what leaves and what is remembered."""
     packets = [e.packet for e in run.events] + ([run.result] if isinstance(run.result, SymbolicPacket) else [])
     keys = [value for entries in run.state.entries.values() for entry in entries for value in entry.key]
-    return {v for value in (*keys, *(value for p in packets for value in p.values)) for v in variables(value)}
+    return {v for value in keys for v in variables(value)}.union(*(p.variables for p in packets))
 
 
 def _matters(condition: Value, mentioned: set[Var]) -> bool:
@@ -367,6 +367,6 @@ def _matters(condition: Value, mentioned: set[Var]) -> bool:
 @functools.lru_cache(maxsize=4096)
 def _is_shared(there: frozenset[Var]) -> bool:
     """Whether a condition is about what others see too."""
-    return any(v.kind in ("packet", "open") for v in there)
+    return any(v.is_shared for v in there)
 
 

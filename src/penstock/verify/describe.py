@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from penstock.lang.arguments import unparse_ip
 from penstock.verify.box import Step
 from penstock.verify.intervals import Intervals
 from penstock.verify.network import Way
@@ -21,10 +22,6 @@ _MOST, _LONG, _MOST_ENDS = 6, 120, 4
 _PROTOCOLS = {1: "ICMP", 6: "TCP", 17: "UDP"}
 
 
-def ip_text(number: int) -> str:
-    return ".".join(str(number >> shift & 255) for shift in (24, 16, 8, 0))
-
-
 def describe_numbers(name: str, numbers: Intervals, bits: int) -> str:
     """A set of numbers: addresses as prefixes, others as ranges; as what it leaves out where that is shorter."""
     outside = numbers.complement(bits)
@@ -36,7 +33,7 @@ def describe_numbers(name: str, numbers: Intervals, bits: int) -> str:
 def number_text(name: str, number: int) -> str:
     """A number as the field of that name is written."""
     if _is_address(name):
-        return ip_text(number)
+        return unparse_ip(number)
     if name.endswith(("ether.src", "ether.dst")):
         return ":".join(f"{number >> shift & 255:02x}" for shift in range(40, -8, -8))
     return str(number)
@@ -58,23 +55,17 @@ def _listing(name: str, numbers: Intervals) -> str:
 
 def _prefixes(low: int, high: int) -> list[str]:
     found: list[str] = []
+    first = low
     while low <= high:
         size = low & -low if low else 1 << 32
         while low + size - 1 > high:
             size >>= 1
         length = 33 - size.bit_length()
-        found.append(ip_text(low) + (f"/{length}" if length < 32 else ""))
+        found.append(unparse_ip(low) + (f"/{length}" if length < 32 else ""))
         low += size
         if len(found) > 3:
-            return [f"{ip_text(_first(found[0]))}-{ip_text(high)}"]
+            return [f"{unparse_ip(first)}-{unparse_ip(high)}"]
     return found
-
-
-def _first(text: str) -> int:
-    number = 0
-    for part in text.split("/")[0].split("."):
-        number = number << 8 | int(part)
-    return number
 
 
 def describe_set(path: Path) -> list[str]:
@@ -82,7 +73,7 @@ def describe_set(path: Path) -> list[str]:
     lines: list[str] = []
     said: set[Term] = set()
     for term, numbers in path.domains.items():
-        if isinstance(term, Var) and term.kind in ("packet", "open") and numbers != Intervals(((term.low, term.high),)):
+        if isinstance(term, Var) and term.is_shared and numbers != Intervals(((term.low, term.high),)):
             lines.append(f"{term.name} is {describe_numbers(term.name, numbers, term.bits)}")
             said.add(term)
     lines += [fact_text(fact) for fact in path.facts if not _is_said(fact, said)]
@@ -157,8 +148,8 @@ def _is_said(fact: Fact, said: set[Term]) -> bool:
             base = left.key[0] if isinstance(left, Slice) and left.key[1] + left.bits == left.key[0].bits else left
             if isinstance(base, Linear) and len(base.items) == 1 and abs(base.items[0][1]) == 1:
                 base = base.items[0][0]
-            return base in said or (isinstance(base, Var) and base.kind not in ("packet", "open"))
-    return all(v.kind not in ("packet", "open") for v in variables(condition))
+            return base in said or (isinstance(base, Var) and not base.is_shared)
+    return not any(v.is_shared for v in variables(condition))
 
 
 def deciding_rule(steps: Sequence[Step]) -> str:
@@ -193,7 +184,7 @@ def describe_frame(frame: bytes) -> str:
     ip = frame[14:]
     header = 4 * (ip[0] & 15)
     protocol = ip[9]
-    src, dst = (ip_text(int.from_bytes(ip[at:at + 4], "big")) for at in (12, 16))
+    src, dst = (unparse_ip(int.from_bytes(ip[at:at + 4], "big")) for at in (12, 16))
     body = ip[header:]
     extra = ""
     if protocol in (6, 17) and len(body) >= 4:
@@ -223,7 +214,7 @@ def ends_of(ways: Sequence[Way]) -> list[str]:
 def told(facts: Sequence[Fact]) -> list[Fact]:
     """The facts that tell people something: about the packet, and each thing once."""
     found = {(f.condition, f.truth): f for f in facts
-             if not is_told_by_parts(f) and any(v.kind in ("packet", "open") for v in variables(f.condition))}
+             if not is_told_by_parts(f) and any(v.is_shared for v in variables(f.condition))}
     return list(found.values())
 
 

@@ -13,11 +13,10 @@ from penstock.verify.packet import SymbolicPacket
 from penstock.verify.path import Path
 from penstock.verify.substitution import evaluate, variables
 from penstock.verify.terms import Value, Var
-from penstock.verify.traffic import all_packets
+from penstock.verify.traffic import EVERY_PROTOCOL, all_packets
 
 __all__ = ["Difference", "differences"]
 
-_PROTOCOLS = ("tcp", "udp", "icmp", "")
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ def differences(one: Box, other: Box) -> Iterator[Difference]:
             if a != b:
                 yield Difference(interface, bytes_of(packet, numbers), a, b)
             continue
-        for protocol in _PROTOCOLS:
+        for protocol in EVERY_PROTOCOL:
             packet, path = all_packets(protocol)
             first, second = one.run(interface, packet, path), other.run(interface, packet, path)
             for a_way in first:
@@ -97,7 +96,7 @@ def _outcomes(endings: list[Ending], numbers: dict[Var, int]) -> tuple[str, ...]
         if ending.kind != "exit":
             found.append("dropped")
             continue
-        known = {**numbers, **{v: numbers.get(v, 0) for value in ending.packet.values for v in variables(value)}}
+        known = {**numbers, **{v: numbers.get(v, 0) for v in ending.packet.variables}}
         start = ending.packet.meta["data"]
         assert isinstance(start, int)
         data = bytearray(bytes_of(ending.packet, known))

@@ -62,8 +62,7 @@ def _variables_of(path: Path, packets: Iterable[SymbolicPacket]) -> list[Var]:
     for fact in path.facts:
         wanted |= variables(fact.condition)
     for packet in packets:
-        for value in packet.values:
-            wanted |= variables(value)
+        wanted |= packet.variables
     return sorted(wanted, key=lambda v: v.name)
 
 

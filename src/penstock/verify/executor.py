@@ -28,7 +28,7 @@ from penstock.verify.program import SymbolicProgram
 from penstock.verify.state import BoxState
 from penstock.verify.terms import Join, Op, Term, Value, Var
 
-__all__ = ["Event", "Executor", "NotDecided", "Run"]
+__all__ = ["Event", "Executor", "Run"]
 
 MAX_RUNS = 20_000
 _MAX_TURNS = 4096
@@ -150,21 +150,18 @@ class Executor(PacketAccess, Structured):
                 simpler = self._by_pieces(name, args[0], args[1])
                 if simpler is not None:
                     return simpler
-        known = self.path.decide(condition)
-        if known is not None:
-            return known
-        truth = self.choose(2) == 0
-        if not self.path.assume(condition, truth, self.place()):
-            raise _Impossible
-        return truth
+        return self._take_side(condition, first=True)
 
     def decide_whole(self, condition: Value) -> bool:
         """As ``decide``, but several conditions that must all hold are one question: what fails them stays one way."""
-        condition = self.path.simpler(condition)
+        return self._take_side(self.path.simpler(condition), first=False)
+
+    def _take_side(self, condition: Value, *, first: bool) -> bool:
+        """What is known of it; where that is nothing, this way goes one side, the other the next way. ``first``: which comes first."""
         known = self.path.decide(condition)
         if known is not None:
             return known
-        truth = self.choose(2) == 1
+        truth = first if self.choose(2) == 0 else not first
         if not self.path.assume(condition, truth, self.place()):
             raise _Impossible
         return truth
@@ -206,20 +203,13 @@ class Executor(PacketAccess, Structured):
             raise NotDecided(f"{what} depends on {value}, which can be {domain.size} numbers")
         numbers = [n for low, high in domain.parts for n in range(low, high + 1)]
         number = numbers[self.choose(len(numbers))]
-        self.suppose(terms.compare("eq", value, number, value.bits))
+        if not self.path.assume(terms.compare("eq", value, number, value.bits), True, self.place()):
+            raise _Impossible
         return number
 
-    def suppose(self, condition: Value) -> None:
-        """Go on only where this holds."""
-        if isinstance(condition, int):
-            if not condition:
-                raise _Impossible
-        elif not self.path.assume(condition, True, self.place()):
-            raise _Impossible
-
-    def within(self, value: Value, allowed: Intervals, text: str) -> None:
+    def within(self, value: Value, allowed: Intervals) -> None:
         """Go on only where the value is one of these numbers."""
-        if not self.path.confine(value, allowed, self.place(text)):
+        if not self.path.confine(value, allowed, self.place()):
             raise _Impossible
 
     def unknown(self, name: str, bits: int, kind: str) -> Var:
@@ -375,7 +365,7 @@ class Executor(PacketAccess, Structured):
             for i in range(low, high + 1):
                 groups.setdefault(self._stored(base + i * stride, kind), []).append((i, i))
         value = list(groups)[self.choose(len(groups))]
-        self.within(index, Intervals.of(groups[value]), "")
+        self.within(index, Intervals.of(groups[value]))
         return value
 
     def _name(self, place: ir.Place) -> str:

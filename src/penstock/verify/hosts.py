@@ -13,7 +13,6 @@ from penstock.verify.terms import Value, Var, add, extend, invert
 
 __all__ = ["make_packet"]
 
-_PROTOCOLS = {"tcp": 6, "udp": 17, "icmp": 1}
 _TRANSPORT_BYTES = {"tcp": 20, "udp": 8, "icmp": 8, "": 0}
 #: fields that follow from others, or that a sender leaves at a value of its own
 _FIXED: dict[str, int] = {
@@ -36,7 +35,7 @@ def _made(protocol: str, fields: tuple[tuple[str, Value], ...], name: str, paylo
     more = OPTIONS_BYTES if options and protocol == "tcp" else 0
     given = {**_FIXED, "ether.type": 0x0800, **dict(fields)}
     if protocol:
-        given.setdefault("ip.protocol", _PROTOCOLS[protocol])
+        given.setdefault("ip.protocol", headers.PROTOCOL_NUMBERS[protocol])
     given["tcp.offset"] = 5 + more // 4
     prefix = f"{name}." if name else ""
     ranges = Path().range

@@ -30,6 +30,12 @@ class Intervals:
     def full(cls, bits: int) -> Intervals:
         return cls(((0, (1 << bits) - 1),))
 
+    @classmethod
+    def prefix(cls, address: int, mask: int) -> Intervals:
+        """The IPv4 addresses of a prefix."""
+        first = address & mask
+        return cls(((first, first | mask ^ 0xFFFF_FFFF),))
+
     @property
     def low(self) -> int:
         return self.parts[0][0]

@@ -252,7 +252,7 @@ class _Names:
         self.prefix = f"{node}/"
         self.there: dict[Term, Value] = {}
         if any(name.startswith(self.prefix) for name in packet.names):
-            mine = (v for value in packet.values if isinstance(value, Term) for v in variables(value) if v.name.startswith(self.prefix))
+            mine = (v for v in packet.variables if v.name.startswith(self.prefix))
             self.there = {v: v.named("@" + v.name.removeprefix(self.prefix)) for v in mine}
 
     def inside(self, packet: SymbolicPacket, path: Path) -> SymbolicPacket:
@@ -265,7 +265,7 @@ class _Names:
         """The packet as others see it, and what is known then; None where that contradicts itself: no packet goes this way."""
         if not ending.own and not self.there:
             return ending.packet, ending.path
-        found = {v for value in ending.packet.values if isinstance(value, Term) for v in variables(value)}
+        found = ending.packet.variables
         for fact in ending.facts:
             found |= variables(fact.condition)
         known: dict[Term, Value] = {v: v.named(self.prefix + v.name[1:]) for v in found if v.name.startswith("@")}
@@ -306,7 +306,7 @@ def prefixes(texts: Iterable[str]) -> Intervals:
             address, mask = parse_prefix(text.strip(), ArgumentContext({}, {}))
         except ArgumentError as error:
             raise NetworkError(f"address '{text}': {error}") from None
-        found.append((address & mask, address & mask | mask ^ 0xFFFF_FFFF))
+        found += Intervals.prefix(address, mask).parts
     return Intervals.of(found)
 
 

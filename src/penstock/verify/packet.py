@@ -196,10 +196,15 @@ class SymbolicPacket:
         yield from self.meta.values()
         yield from self.annotations.values()
 
+    @property
+    def variables(self) -> set[Var]:
+        """All variables in it."""
+        return {v for value in self.values for v in variables(value)}
+
     @functools.cached_property
     def names(self) -> frozenset[str]:
         """The names of all variables in it."""
-        return frozenset(v.name for value in self.values if isinstance(value, Term) for v in variables(value))
+        return frozenset(v.name for v in self.variables)
 
     def renamed(self, known: Mapping[Term, Value], ranges: Ranges) -> SymbolicPacket:
         """With variables replaced."""

@@ -110,7 +110,7 @@ def _installed(executor: Executor, table: Table, key: tuple[Value, ...]) -> int:
     absent = domain.without(present)
     options = [*fitting, *([(NONE, absent)] if absent else [])]
     index, numbers = options[executor.choose(len(options))]
-    executor.within(key[0], numbers, "")
+    executor.within(key[0], numbers)
     return index
 
 
@@ -192,7 +192,7 @@ def _longest_prefix(executor: Executor, lpm: LPM, address: Value) -> int:
     domain = executor.path.of(address)
     fitting = executor.remembered(lambda: list((groups if domain.size == 1 << 32 else _within(starts, results, domain)).items()))
     result, numbers = fitting[executor.choose(len(fitting))]
-    executor.within(address, numbers, "")
+    executor.within(address, numbers)
     return int(result)
 
 

@@ -146,6 +146,11 @@ class Var(Term):
     def kind(self) -> str:
         return str(self.key[3])
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether others than the box that it came up in see it: a packet's, or left open in the question."""
+        return self.kind in ("packet", "open")
+
     def named(self, name: str) -> Var:
         """The same under another name."""
         return Var(name, self.bits, self.low, self.high, self.kind)

@@ -12,9 +12,11 @@ from penstock.verify.packet import SymbolicPacket
 from penstock.verify.path import Path, Place
 from penstock.verify.terms import Value, Var
 
-__all__ = ["Traffic", "TrafficError", "all_packets", "parse_traffic"]
+__all__ = ["EVERY_PROTOCOL", "Traffic", "TrafficError", "all_packets", "parse_traffic"]
 
 PROTOCOLS = ("any", "tcp", "udp", "icmp")
+#: as :func:`make_packet` names them; the last one is all others
+EVERY_PROTOCOL = ("tcp", "udp", "icmp", "")
 #: protocol numbers that have no name here
 OTHERS = Intervals(((0, 0), (2, 5), (7, 16), (18, 255)))
 
@@ -38,7 +40,7 @@ class Traffic:
         """As :func:`make_packet` names them."""
         if self.protocol != "any":
             return (self.protocol,)
-        return ("tcp", "udp") if any(name in ("port", "src port") for name, _ in self.fields) else ("tcp", "udp", "icmp", "")
+        return ("tcp", "udp") if any(name in ("port", "src port") for name, _ in self.fields) else EVERY_PROTOCOL
 
     def packet(self, protocol: str, *, source: Intervals | None = None, name: str = "", given: Mapping[str, Value] | None = None,
                ) -> tuple[SymbolicPacket, Path] | None:
@@ -107,7 +109,7 @@ def _field(word: str, value: str) -> tuple[str, Intervals]:
             address, mask = parse_prefix(value.removeprefix("!"), ArgumentContext({}, {}))
         except ArgumentError as error:
             raise TrafficError(f"{word} {value}: {error}") from None
-        allowed = Intervals(((address & mask, address & mask | mask ^ 0xFFFF_FFFF),))
+        allowed = Intervals.prefix(address, mask)
         return ("ip.src" if word in ("src", "source") else "ip.dst"), allowed.complement(32) if negated else allowed
     low, dash, high = value.partition("-")
     try:
