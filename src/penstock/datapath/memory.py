@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import mmap
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,11 +18,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
 
 from penstock.packet.integers import IntType
 
-__all__ = ["Array", "Layout", "LayoutEntry", "Memory", "PacketSlot", "Stateful", "Struct", "StructView", "lay_out"]
+__all__ = ["Array", "Layout", "LayoutEntry", "Memory", "PacketSlot", "Stateful", "Struct", "StructView", "lay_out", "map_at"]
 
 T = TypeVar("T")
 CACHE_LINE_BYTES = 64
-_MAP_FIXED, _MAP_NORESERVE = 0x10, 0x4000
+_MAP_FIXED, MAP_NORESERVE, _MAP_FIXED_NOREPLACE = 0x10, 0x4000, 0x100000
 _HUGE_PAGE_BYTES = 2 << 20
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
@@ -109,13 +110,24 @@ def make_struct(name: str, fields: dict[str, Any], *, size: int | None = None) -
     return made
 
 
+def map_at(address: int, size: int, flags: int, descriptor: int = -1, offset: int = 0, *, free: bool = False) -> None:
+    """Map readable and writable memory at an address, in the place of what is there; FileExistsError where it must be ``free``."""
+    done = _libc.mmap(
+        ctypes.c_void_p(address), ctypes.c_size_t(size), mmap.PROT_READ | mmap.PROT_WRITE,
+        flags | (_MAP_FIXED_NOREPLACE if free else _MAP_FIXED), ctypes.c_int(descriptor), ctypes.c_long(offset),
+    )
+    if done != address:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
 class Memory:
     """One block of instance memory, anonymous and private to this process."""
 
     def __init__(self, size: int, *, huge_pages: bool = True, reserve: bool = True):
         """``reserve=False``: mostly room for what is mapped there later, more than the machine may have."""
         self.size = _align(max(size, 1), mmap.PAGESIZE)
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | (0 if reserve else _MAP_NORESERVE)
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | (0 if reserve else MAP_NORESERVE)
         self._map = mmap.mmap(-1, self.size, flags=flags)
         if huge_pages and self.size >= _HUGE_PAGE_BYTES:
             # Large tables are read at random: with small pages most of the time goes into page walks. Best effort.
@@ -126,13 +138,13 @@ class Memory:
         self.view = memoryview(self._map)
 
     @classmethod
-    def within(cls, block: mmap.mmap, offset: int, size: int) -> Memory:
+    def within(cls, block: Any, offset: int, size: int) -> Memory:
         """A part of a larger mapping, which stays its owner's."""
         part = cls.__new__(cls)
         part.size, part._map = size, block
         part._anchor = ctypes.c_char.from_buffer(block, offset)
         part.address = ctypes.addressof(part._anchor)
-        part.view = memoryview(block)[offset : offset + size]
+        part.view = memoryview(block).cast("B")[offset : offset + size]
         return part
 
     def load(self, offset: int, size: int) -> int:
@@ -144,20 +156,14 @@ class Memory:
     def map_at(self, offset: int, size: int, descriptor: int, *, at: int = 0) -> None:
         """Put ``size`` bytes of a descriptor's memory from ``at`` in the place of those at ``offset`` (both page-aligned)."""
         place = self.address + offset
-        done = _libc.mmap(
-            ctypes.c_void_p(place), ctypes.c_size_t(size), mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_SHARED | _MAP_FIXED,
-            ctypes.c_int(descriptor), ctypes.c_long(at),
-        )
-        if done != place:
-            raise OSError(ctypes.get_errno(), "the descriptor's memory cannot be mapped")
+        try:
+            map_at(place, size, mmap.MAP_SHARED, descriptor, at, free=True)
+        except FileExistsError:
+            map_at(place, size, mmap.MAP_SHARED, descriptor, at)
 
     def unmap_at(self, offset: int, size: int) -> None:
         """Fresh memory in the place of what was mapped there."""
-        place = self.address + offset
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_FIXED | _MAP_NORESERVE
-        done = _libc.mmap(ctypes.c_void_p(place), ctypes.c_size_t(size), mmap.PROT_READ | mmap.PROT_WRITE, flags, -1, ctypes.c_long(0))
-        if done != place:
-            raise OSError(ctypes.get_errno(), "memory cannot be unmapped")
+        map_at(self.address + offset, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE)
 
     def close(self) -> None:
         """Give the memory back; nothing that runs compiled code on it may be left."""

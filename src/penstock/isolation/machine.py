@@ -192,7 +192,7 @@ class Machine:
             if number >= MAX_INSTANCES or number in self.instances:
                 raise MachineError(f"{self.name}: configuration {number} is in use (a domain holds {MAX_INSTANCES})")
             needed = self._needed_ports(template, ports or {})
-            data_at = self.region.allocate("data", template.size_bytes)
+            data_at = self.region.allocate("data", template.size_bytes, without=template.port_places)
             memory = self.region.memory(data_at, template.size_bytes)
             template.fill(memory, seed=seed, content=content)
             with self._standing_still():

@@ -11,11 +11,12 @@ import mmap
 import os
 import threading
 from collections.abc import Iterator, Sequence
+from typing import Any
 
-from penstock.datapath.memory import Memory
+from penstock.datapath.memory import MAP_NORESERVE, Memory, map_at
 from penstock.isolation.errors import MachineError
 from penstock.isolation.layout import CONTEXT_BYTES, CONTROL_BYTES
-from penstock.isolation.template import cut, present_runs
+from penstock.isolation.template import cut, outside, present_runs
 from penstock.ring.port import data_runs
 
 __all__ = ["CODE", "CONTEXT", "CONTROL", "DATA", "STACK_TOP", "THREAD_STACK", "THREAD_STACK_BYTES", "OutOfMemory", "Region"]
@@ -31,10 +32,9 @@ STACK_TOP = DATA + 0x10000
 CONTROL = STACK_TOP
 _FIRST = CONTROL + CONTROL_BYTES
 _PAGE = mmap.PAGESIZE
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.mmap.restype = ctypes.c_void_p
-MAP_FIXED, MAP_NORESERVE = 0x10, 0x4000
-_CHUNK_BYTES = 16 << 30
+#: far below where the kernel puts mappings, and far above programs: nobody else's come here
+_PRIVATE_AT = 1 << 44
+_ANONYMOUS = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE
 
 
 def _whole_pages(size: int) -> int:
@@ -42,32 +42,29 @@ def _whole_pages(size: int) -> int:
 
 
 class _Arena:
-    """Places for private regions in a few large mappings, reused by size.
+    """Addresses for private regions, one behind the other, so that the kernel joins their mappings; reused by size.
 
-    A mapping for each would make every further virtual machine dearer: see the arena of the ports.
+    Each mapping makes every further virtual machine dearer: see the arena of the ports.
     """
 
     def __init__(self) -> None:
-        self._chunk: mmap.mmap | None = None
-        self._end = 0
-        self._free: dict[int, list[tuple[mmap.mmap, int]]] = {}
+        self._end = _PRIVATE_AT
+        self._free: dict[int, list[int]] = {}
         self._lock = threading.Lock()
 
-    def take(self, size: int) -> tuple[mmap.mmap, int]:
+    def take(self, size: int) -> tuple[int, bool]:
+        """The address, and whether it is mapped already."""
         with self._lock:
             if self._free.get(size):
-                return self._free[size].pop()
-            if self._chunk is None or self._end + size > _CHUNK_BYTES:
-                flags = mmap.MAP_PRIVATE | MAP_NORESERVE | mmap.MAP_ANONYMOUS
-                self._chunk, self._end = mmap.mmap(-1, max(_CHUNK_BYTES, size), flags=flags), 0
+                return self._free[size].pop(), True
             at = self._end
             self._end += size
-            return self._chunk, at
+            return at, False
 
-    def give_back(self, block: mmap.mmap, start: int, size: int) -> None:
+    def give_back(self, address: int, size: int) -> None:
         """The pages have been given back; the place is free for a region of the same size."""
         with self._lock:
-            self._free.setdefault(size, []).append((block, start))
+            self._free.setdefault(size, []).append(address)
 
 
 class OutOfMemory(MachineError):
@@ -84,23 +81,41 @@ class Region:
         self.shared, self._closed = shared, False
         self.size = DATA + (max(data_bytes + (_FIRST - DATA), WINDOW) + WINDOW - 1) // WINDOW * WINDOW
         self._descriptor = os.memfd_create("penstock-domain", os.MFD_CLOEXEC) if shared else -1
+        self._filled = True
         if shared:
             os.ftruncate(self._descriptor, self.size)
-            self.block = mmap.mmap(self._descriptor, self.size)
-            self.start = 0
+            self._block: Any = mmap.mmap(self._descriptor, self.size)
+            self._anchor = ctypes.c_char.from_buffer(self._block)
+            self.address = ctypes.addressof(self._anchor)
         else:
-            self.block, self.start = _arena.take(self.size)
-        self._anchor = ctypes.c_char.from_buffer(self.block, self.start)
-        self.address = ctypes.addressof(self._anchor)
+            self.address, self._filled = _arena.take(self.size)
+            self._block = (ctypes.c_ubyte * self.size).from_address(self.address)
+            if not self._filled:
+                self._map_first(0, _FIRST)
+        self._bytes = memoryview(self._block).cast("B")
         self._free = {"code": [(CODE, WINDOW)], "data": [(_FIRST, self.size - _FIRST)]}
 
-    def allocate(self, kind: str, size: int) -> int:
-        """The offset of ``size`` bytes of code or data, in whole pages. Raises OutOfMemory."""
+    def _map_first(self, start: int, end: int) -> None:
+        try:
+            map_at(self.address + start, end - start, _ANONYMOUS, free=True)
+        except OSError as error:
+            raise MachineError(f"no memory for the domain: {error.strerror} (see /proc/sys/vm/max_map_count)") from None
+
+    def allocate(self, kind: str, size: int, *, without: Sequence[tuple[int, int]] = ()) -> int:
+        """The offset of ``size`` bytes of code or data, in whole pages. Raises OutOfMemory.
+
+        Parts (start, end) of them may be left ``without`` memory: something is mapped there at once. To map over what is
+        there takes a call to every virtual machine of this process (1.3 us each here).
+        """
         size = _whole_pages(size)
         places = self._free[kind]
         for i, (offset, room) in enumerate(places):
             if room >= size:
                 places[i : i + 1] = [(offset + size, room - size)] if room > size else []
+                if kind == "data" and not self._filled:
+                    self._filled = True
+                    for start, end in outside(_FIRST, self.size, [(offset + a, offset + b) for a, b in without]):
+                        self._map_first(start, end)
                 return offset
         raise OutOfMemory(f"no {size // 1024} KiB of {kind} left in the memory of this domain; give it more 'memory'")
 
@@ -118,20 +133,17 @@ class Region:
         self._free[kind] = merged
 
     def _map_anew(self, offset: int, size: int) -> None:
-        place, rights = ctypes.c_void_p(self.address + offset), mmap.PROT_READ | mmap.PROT_WRITE
         if self._descriptor >= 0:
-            flags = mmap.MAP_SHARED | MAP_FIXED
-            _libc.mmap(place, ctypes.c_size_t(size), rights, flags, self._descriptor, ctypes.c_long(offset))
-            self.block.madvise(mmap.MADV_REMOVE, offset, size)
+            map_at(self.address + offset, size, mmap.MAP_SHARED, self._descriptor, offset)
+            self._block.madvise(mmap.MADV_REMOVE, offset, size)
         else:
-            flags = mmap.MAP_PRIVATE | MAP_NORESERVE | mmap.MAP_ANONYMOUS | MAP_FIXED
-            _libc.mmap(place, ctypes.c_size_t(size), rights, flags, -1, ctypes.c_long(0))
+            map_at(self.address + offset, size, _ANONYMOUS)
 
     def put(self, offset: int, content: bytes) -> None:
-        self.block[self.start + offset : self.start + offset + len(content)] = content
+        self._bytes[offset : offset + len(content)] = content
 
     def memory(self, offset: int, size: int) -> Memory:
-        return Memory.within(self.block, self.start + offset, size)
+        return Memory.within(self._block, offset, size)
 
     @property
     def context(self) -> Memory:
@@ -158,5 +170,5 @@ class Region:
             os.close(self._descriptor)
             self._descriptor = -1
         elif not self._closed:
-            _arena.give_back(self.block, self.start, self.size)
+            _arena.give_back(self.address, self.size)
         self._closed = True

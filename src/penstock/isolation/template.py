@@ -58,7 +58,7 @@ class Template:
     @property
     def port_places(self) -> list[tuple[int, int]]:
         """Where (start, end) in an instance's memory its ports are: shared with their peers, not the instance's own."""
-        return sorted((at, at + PORT_BYTES) for at in self.ports.values())
+        return _places(self.ports)
 
     @classmethod
     def from_text(cls, text: str, *, interfaces: Sequence[str] = (), file: str = "config",
@@ -75,11 +75,12 @@ class Template:
         assert router.memory is not None and router.interfaces is not None
         router.source_text = text
         offsets, driver = router.clock._offsets, router.driver._offsets
-        pages = cut(router.memory.view, present_runs(router.memory))
+        ports = {name: port.words.offset for name, port in router.ports.items()}
+        pages = cut(router.memory.view, present_runs(router.memory), _places(ports))
         return cls(
             text, tuple(router.interfaces), router.build(), router.root, router.memory.size, tuple(pages),
             tuple(_seeds(router)), offsets["base_ns"], driver["next_expiry"], driver["upcall"],
-            {name: port.words.offset for name, port in router.ports.items()}, _needs_host(router), _digest(router), file, library_path,
+            ports, _needs_host(router), _digest(router), file, library_path,
         )
 
     def router(self, memory: Memory) -> Router:
@@ -101,6 +102,10 @@ class Template:
         numbers = os.urandom(8 * len(self.seeds)) if seed is None else _WORD.pack(seed) * len(self.seeds)
         for i, offset in enumerate(self.seeds):
             view[offset : offset + 8] = numbers[8 * i : 8 * i + 8]
+
+
+def _places(ports: Mapping[str, int]) -> list[tuple[int, int]]:
+    return sorted((at, at + PORT_BYTES) for at in ports.values())
 
 
 def _router(text: str, interfaces: Sequence[str], file: str, library_path: tuple[Path, ...], cache: ImageCache | None) -> Router:

@@ -59,6 +59,7 @@ class Toolstack:
         #: the switches that domains' interfaces and programs hang on
         self.switches = SwitchHost()
         self.domains: dict[int, Domain] = {}
+        self._by_name: dict[str, Domain] = {}
         self._ids = itertools.count(1)
         self._lock = threading.RLock()
         self._watcher: threading.Thread | None = None
@@ -76,9 +77,9 @@ class Toolstack:
     def find(self, name: str | int) -> Domain:
         """By id or name."""
         text = str(name)
-        for domain in list(self.domains.values()):
-            if domain.name == text or str(domain.id) == text:
-                return domain
+        domain = self._by_name.get(text) or (self.domains.get(int(text)) if text.isdecimal() and len(text) < 19 else None)
+        if domain is not None:
+            return domain
         there = ", ".join(sorted(d.name for d in self.domains.values())) or "none"
         raise DomainError(f"there is no domain '{text}' (there are {there})")
 
@@ -98,8 +99,8 @@ class Toolstack:
     def create(self, spec: DomainSpec, *, paused: bool = False, machine: Machine | None = None) -> Domain:
         """Make and start a domain; one with ``click`` runs that. Nothing is left where it cannot be made."""
         with self._lock:
-            if any(d.name == spec.name for d in self.domains.values()):
-                raise DomainError(f"the name '{spec.name}' is in use by domain {self.find(spec.name).id}")
+            if spec.name in self._by_name:
+                raise DomainError(f"the name '{spec.name}' is in use by domain {self._by_name[spec.name].id}")
             text = _read_click(spec.click) if spec.click else ""
             number = next(self._ids)
             try:
@@ -108,7 +109,7 @@ class Toolstack:
                 domain = Domain(number, spec, machine=machine)
             except MachineError as error:
                 raise DomainError(f"{spec.name}: {error}") from None
-            self.domains[number] = domain
+            self.domains[number] = self._by_name[spec.name] = domain
         try:
             domain.machine.on_event = lambda _machine, event: self._event(domain, event)
             domain.machine.on_finished = lambda instance: self._finished(domain, instance)
@@ -170,10 +171,12 @@ class Toolstack:
     def rename(self, name: str | int, new_name: str) -> None:
         domain = self.find(name)
         with self._lock:
-            if any(d.name == new_name for d in self.domains.values()):
+            if new_name in self._by_name:
                 raise DomainError(f"the name '{new_name}' is in use")
             if not new_name or new_name.isdigit():
                 raise DomainError(f"'{new_name}' is no name for a domain")
+            del self._by_name[domain.name]
+            self._by_name[new_name] = domain
             domain.name = domain.machine.name = new_name
             domain.spec = domain.spec.changed(name=new_name)
         self._tell("renamed", domain)
@@ -305,6 +308,7 @@ class Toolstack:
         with self._lock:
             if self.domains.pop(domain.id, None) is None:
                 return
+            del self._by_name[domain.name]
         self._capper.remove(domain)
         domain.close()
         self._tell("destroyed", domain)
