@@ -287,7 +287,7 @@ def sharing() -> list[list[object]]:
                 for i in range(11):
                     toolstack.create(spec(f"load{i}", memory=8))
                     toolstack.start(f"load{i}", text)
-                time.sleep(0.3)
+                time.sleep(0.8)
                 seen: list[float] = []
                 for _ in range(300):
                     time.sleep(0.003)

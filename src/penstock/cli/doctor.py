@@ -53,12 +53,23 @@ def examine() -> Iterator[Finding]:
     allowed = namespaces.exists() and namespaces.read_text().strip() != "0"
     yield Finding("user namespaces", allowed, "allowed" if allowed else "not allowed: process isolation is weaker",
                   "" if allowed else "sysctl user.max_user_namespaces=15000")
+    yield _groups()
     modules = _read("/sys/kernel/security/lsm")
     landlock = "landlock" in modules or not modules
     yield Finding("Landlock", landlock, "on" if landlock else "off (seccomp confines processes all the same)",
                   "" if landlock else f"boot with lsm=landlock,{modules}")
     dot = shutil.which("dot")
     yield Finding("drawings as PNG or PDF", True, dot or "no 'dot' (SVG drawings need none)")
+
+
+def _groups() -> Finding:
+    from penstock.isolation.cgroups import hierarchies
+
+    found = hierarchies()
+    names = ", ".join(f"{h.controller} (version {h.version})" for h in found)
+    whole = len(found) == 2
+    return Finding("cgroups", whole, names or "neither memory nor cpu", "" if whole else
+                   "boot with cgroup_enable=memory cgroup_memory=1, and mount /sys/fs/cgroup")
 
 
 def _read(path: str) -> str:

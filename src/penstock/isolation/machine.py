@@ -383,6 +383,10 @@ class Machine:
         if self.thread_id:
             os.sched_setaffinity(self.thread_id, cpus)
 
+    def share(self, *, weight: int, cap: int) -> bool:
+        """Have the kernel keep a weight (256 is usual) and a cap (percent of a processor); false where it does not."""
+        return False
+
     @property
     def is_paused(self) -> bool:
         return self._paused

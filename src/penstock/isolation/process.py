@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 
 from penstock.datapath.futex import futex_wake
+from penstock.isolation.cgroups import Group
 from penstock.isolation.events import events
 from penstock.isolation.layout import Context, Event, Request, State
 from penstock.isolation.lockdown import LockdownError, lock_down, separate
@@ -33,6 +34,8 @@ _NOTE_BYTES = 256
 _NOTE = 3072
 #: where the one in between writes the number of the one inside, as it is known outside
 _INSIDE = 3584
+#: what a child may touch beyond its region: copies of its parent's pages
+_OWN_BYTES = 64 << 20
 #: what the child needs until its end
 _kept: list[mmap.mmap] = []
 _FAULTS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
@@ -48,6 +51,10 @@ class ProcessMachine(Machine):
         self.missing: list[str] = []
         self._child = 0
         super().__init__(data_bytes=data_bytes, name=name)
+        self._group = Group(self.region.size + _OWN_BYTES)
+
+    def share(self, *, weight: int, cap: int) -> bool:
+        return self._group.share(weight=weight, cap=cap)
 
     def _run(self) -> None:
         context = self.context
@@ -64,6 +71,7 @@ class ProcessMachine(Machine):
             gc.freeze()
             child = os.fork()
             if child == 0:
+                self._group.enter()
                 _child(note, descriptor, loop, fault, address)
             gc.unfreeze()
             return child
@@ -75,7 +83,7 @@ class ProcessMachine(Machine):
         said = bytes(note).rstrip(b"\0").decode()
         if said.startswith("!"):
             raise LockdownError(said[1:])
-        self.missing = [word for word in said.removeprefix("+").split(",") if word]
+        self.missing = [word for word in said.removeprefix("+").split(",") if word] + self._group.missing
 
     @property
     def thread_id(self) -> int:
@@ -127,6 +135,10 @@ class ProcessMachine(Machine):
                 with contextlib.suppress(ProcessLookupError):
                     if process:
                         os.kill(process, signal.SIGKILL)
+
+    def _release(self) -> None:
+        self._group.close()
+        super()._release()
 
     def _interrupt(self) -> None:
         self._stopped()

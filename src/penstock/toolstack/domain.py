@@ -87,6 +87,8 @@ class Domain:
         self.on_switches: list[tuple[SwitchHost, str]] = []
         self.crashed = False
         self.ended = False
+        #: the kernel keeps weight and cap
+        self.is_capped = False
         self._started = False
 
     @property
@@ -133,16 +135,17 @@ class Domain:
         self._apply_share()
 
     def _apply_share(self) -> None:
-        """Weight as the priority of the thread, and the CPUs that it may use."""
+        """Weight, kept by the kernel for a process, else as the priority of the thread; and the CPUs that it may use."""
         thread = self.machine.thread_id
         end = time.monotonic() + 1
+        self.is_capped = self.machine.share(weight=self.spec.weight, cap=self.spec.cap)
         if self.spec.weight == 256 and not self.spec.cpus:
             return
         while not thread and time.monotonic() < end:
             time.sleep(0.0005)
             thread = self.machine.thread_id
         try:
-            if self.spec.weight != 256:
+            if self.spec.weight != 256 and not self.is_capped:
                 # One step of nice is a factor of 1.25 in the kernel's weights, as 256 is the middle of xl's.
                 nice = round(-math.log(self.spec.weight / 256) / math.log(1.25))
                 os.setpriority(os.PRIO_PROCESS, thread, max(-20, min(19, nice)))

@@ -14,7 +14,7 @@ from typing import Any
 from penstock.device import DeviceError
 from penstock.isolation import choose
 from penstock.isolation.errors import MachineError
-from penstock.isolation.layout import Event, State
+from penstock.isolation.layout import Event
 from penstock.isolation.machine import Instance, Machine
 from penstock.switch import SwitchError
 from penstock.switch.host import SwitchHost
@@ -25,12 +25,10 @@ from penstock.toolstack.errors import DomainError
 from penstock.toolstack.flows import Match, move_flows
 from penstock.toolstack.pool import MachinePool
 from penstock.toolstack.snapshot import Frozen, freeze, load, renamed, save, thaw
+from penstock.toolstack.watcher import Watcher
 
 __all__ = ["DomainInfo", "Toolstack"]
 
-_WATCH_S = 0.25
-#: a domain whose turn takes longer than this is broken off
-_HANG_S = 2.0
 _CHANGES_KEPT = 10_000
 
 
@@ -62,8 +60,7 @@ class Toolstack:
         self._by_name: dict[str, Domain] = {}
         self._ids = itertools.count(1)
         self._lock = threading.RLock()
-        self._watcher: threading.Thread | None = None
-        self._ended = threading.Event()
+        self._watcher = Watcher(lambda: list(self.domains.values()))
         self._capper = Capper()
         self._log: list[str] = []
         self._changes: list[tuple[str, int, str]] = []
@@ -123,10 +120,10 @@ class Toolstack:
             if isinstance(error, MachineError | DeviceError | SwitchError):
                 raise DomainError(f"{spec.name}: {error}") from None
             raise
-        self._watch()
+        self._watcher.begin()
         if self.pool is not None:
             self.pool.refill()
-        if spec.cap:
+        if spec.cap and not domain.is_capped:
             self._capper.add(domain)
         self._tell("started", domain)
         return domain
@@ -313,35 +310,10 @@ class Toolstack:
         domain.close()
         self._tell("destroyed", domain)
 
-    def _watch(self) -> None:
-        if self._watcher is None:
-            self._watcher = threading.Thread(target=self._watch_for_hangs, name="penstock-watchdog", daemon=True)
-            self._watcher.start()
-
-    def _watch_for_hangs(self) -> None:
-        seen: dict[int, tuple[int, float]] = {}
-        pause_s = _WATCH_S
-        while not self._ended.wait(pause_s):
-            now = time.monotonic()
-            started = time.thread_time()
-            for domain in list(self.domains.values()):
-                machine = domain.machine
-                if machine.state != State.RUNNING or not machine.can_interrupt:
-                    seen.pop(domain.id, None)
-                    continue
-                turns, since = seen.get(domain.id, (-1, now))
-                if machine.turns != turns:
-                    seen[domain.id] = (machine.turns, now)
-                elif now - since > _HANG_S:
-                    seen.pop(domain.id, None)
-                    machine.break_off(f"its packet code did not come back for {_HANG_S:.0f} s")
-            # With thousands of domains a look takes longer: it may use half a percent of a processor.
-            pause_s = max(_WATCH_S, 200 * (time.thread_time() - started))
-
     # The end
 
     def close(self) -> None:
-        self._ended.set()
+        self._watcher.close()
         self._capper.close()
         for domain in list(self.domains.values()):
             self._forget(domain)
