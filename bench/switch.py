@@ -67,9 +67,9 @@ class Case:
         self.words = view.cast("I")
         self.base = self.memory.address + self.fabric.memory.offset
         for i in range(total):
-            self.fabric.ports[i] = port_state(self.layout, self.layout.port_bytes * i)
-            self.fabric.members[i] = i  # type: ignore[assignment]
-        self.fabric.n_members = total
+            self.fabric.ports[i] = port_state(self.layout, self.layout.port_bytes * i, owner=i)
+            self.fabric.members[i] = self.fabric.own.sources[i] = i  # type: ignore[assignment]
+        self.fabric.n_members = self.fabric.own.n_sources = total
         ring = self.layout.tx
         self.bytes_sent = 0
         slot = 0
@@ -97,7 +97,7 @@ class Case:
                 state = self.fabric.ports[i]
                 for ring in (int(state.source), int(state.target)):
                     self.words[ring + HEAD] = self.words[ring + TAIL] = 0
-                state.head = state.tail = 0
+                state.head = self.fabric.outlets[i].tail = 0
             if name != "ours":
                 self.code.reset()
                 for i in range(self.receivers + 1):

@@ -19,10 +19,10 @@ class Still:
     """``ports`` ports with rings of ``slots`` slots; frames are put and taken without any check, as a peer would."""
 
     def __init__(self, module: Module, ports: int, *, engine: str = "compiled", slots: int = 16, patient: frozenset[int] = frozenset(),
-                 without_chains: frozenset[int] = frozenset()):
+                 without_chains: frozenset[int] = frozenset(), is_parallel: bool = False):
         self.engine, self.slots, self.layout = engine, slots, PortLayout(slots)
         size = self.layout.port_bytes
-        self.fabric = Fabric(size * ports, module)
+        self.fabric = Fabric(size * ports, module, is_parallel=is_parallel)
         module.fabric = self.fabric
         self.program = FabricProgram(self.fabric, module)
         self.memory = Memory(self.program.layout.size)
@@ -30,9 +30,10 @@ class Still:
         self.bytes = self.fabric.memory.view()
         self.words = self.bytes.cast("I")
         for i in range(ports):
-            self.fabric.ports[i] = port_state(self.layout, i * size, chains=i not in without_chains, patient=i in patient)
-            self.fabric.members[i] = i  # type: ignore[assignment]
-        self.fabric.n_members, self.fabric.n_patient = ports, len(patient)
+            self.fabric.ports[i] = port_state(self.layout, i * size, owner=i, chains=i not in without_chains, patient=i in patient)
+            self.fabric.members[i] = self.fabric.own.sources[i] = i  # type: ignore[assignment]
+        self.fabric.n_members = self.fabric.own.n_sources = ports
+        self.fabric.n_patient = len(patient)
         self._loaded: LoadedImage | None = None
         if engine == "compiled":
             self._loaded = LoadedImage(self.program.image())
@@ -65,7 +66,7 @@ class Still:
                 moved += self._turn(self.memory.address, 1)
             else:
                 moved += self.program.run_interpreted(self.program.entry("turn"), [1]) or 0
-            self.fabric.n_wake = 0
+            self.fabric.own.n_wake = 0
         return moved
 
     def take(self, port: int) -> list[bytes]:

@@ -61,11 +61,12 @@ FRAME = st.builds(lambda where, n, fill: bytes([where]) + bytes([fill]) * n, st.
                   st.sampled_from([1, 13, 59, 63, 64, 200, 1513, 2111, 2112, 3000, 9000]), st.integers(0, 255))
 
 
+@pytest.mark.parametrize("is_parallel", [False, True])
 @pytest.mark.parametrize("engine", ENGINES)
 @settings(deadline=None, max_examples=40)
 @given(batches=st.lists(st.tuples(st.integers(0, PORTS - 1), st.lists(FRAME, min_size=1, max_size=12)), max_size=6))
-def test_frames_go_where_the_module_says_in_order(engine: str, batches: list[tuple[int, list[bytes]]]) -> None:
-    with Still(ByByte(), PORTS, engine=engine, slots=SLOTS) as still:
+def test_frames_go_where_the_module_says_in_order(engine: str, is_parallel: bool, batches: list[tuple[int, list[bytes]]]) -> None:
+    with Still(ByByte(), PORTS, engine=engine, slots=SLOTS, is_parallel=is_parallel) as still:
         out: list[list[bytes]] = [[] for _ in range(PORTS)]
         sent = []
         for source, frames in batches:
@@ -75,7 +76,7 @@ def test_frames_go_where_the_module_says_in_order(engine: str, batches: list[tup
                 out[p] += still.take(p)
         assert out == expected(sent)
         assert sum(still.fabric.ports[p].packets_in for p in range(PORTS)) == sum(len(f) for _, f in sent)
-        assert sum(still.fabric.ports[p].packets_out for p in range(PORTS)) == sum(map(len, out))
+        assert sum(still.fabric.outlets[p].packets_out for p in range(PORTS)) == sum(map(len, out))
 
 
 @settings(deadline=None, max_examples=25)
@@ -92,19 +93,21 @@ def test_both_engines_leave_the_same_state(batches: list[tuple[int, list[bytes]]
     assert states[0] == states[1]
 
 
-def test_a_full_ring_loses_its_own_frames_and_counts_them() -> None:
-    with Still(ByByte(), 3, slots=SLOTS) as still:
+@pytest.mark.parametrize("is_parallel", [False, True])
+def test_a_full_ring_loses_its_own_frames_and_counts_them(is_parallel: bool) -> None:
+    with Still(ByByte(), 3, slots=SLOTS, is_parallel=is_parallel) as still:
         for k in range(40):
             still.put(0, bytes([1 + k % 2, 0, k]))
             still.turn()
             if k % 2:
                 still.take(2)
         assert [f[2] for f in still.take(1)] == list(range(0, 32, 2))
-        assert still.fabric.ports[1].full == 4 and still.fabric.ports[2].full == 0
+        assert still.fabric.outlets[1].full == 4 and still.fabric.outlets[2].full == 0
 
 
-def test_a_patient_port_keeps_its_senders_waiting_and_loses_nothing() -> None:
-    with Still(ByByte(), 3, slots=SLOTS, patient=frozenset({1})) as still:
+@pytest.mark.parametrize("is_parallel", [False, True])
+def test_a_patient_port_keeps_its_senders_waiting_and_loses_nothing(is_parallel: bool) -> None:
+    with Still(ByByte(), 3, slots=SLOTS, patient=frozenset({1}), is_parallel=is_parallel) as still:
         waiting: deque[int] = deque(range(100))
         got: list[int] = []
         for _ in range(200):
@@ -112,7 +115,7 @@ def test_a_patient_port_keeps_its_senders_waiting_and_loses_nothing() -> None:
                 waiting.popleft()
             still.turn(5)
             got += [f[2] for f in still.take(1)[:5]] if len(got) % 2 else [f[2] for f in still.take(1)]
-        assert got == list(range(100)) and still.fabric.ports[1].full == 0
+        assert got == list(range(100)) and still.fabric.outlets[1].full == 0
 
 
 def test_a_large_frame_is_not_given_to_a_port_that_does_not_understand_it() -> None:
@@ -121,7 +124,7 @@ def test_a_large_frame_is_not_given_to_a_port_that_does_not_understand_it() -> N
             still.put(0, bytes([where]) + bytes(5000))
         still.turn()
         assert still.take(1) == [] and [len(f) for f in still.take(2)] == [5001, 5001]
-        assert still.fabric.ports[1].too_large == 2
+        assert still.fabric.outlets[1].too_large == 2
 
 
 def test_a_frame_of_64_segments_passes_and_waits_until_all_of_it_is_there() -> None:
@@ -177,7 +180,7 @@ def test_memory_full_of_noise_harms_nobody(seed: int) -> None:
             still.put(1, b"\x02" + bytes([1]) + b"fine")
             still.turn(12)
             frames = [f for f in still.take(2) if f[1] == 1]
-            assert frames in ([b"\x02\x01fine"], []) and (frames or still.fabric.ports[2].full)
+            assert frames in ([b"\x02\x01fine"], []) and (frames or still.fabric.outlets[2].full)
             assert still.fabric.faults == 0
 
 

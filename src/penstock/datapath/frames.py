@@ -10,7 +10,7 @@ from typing import Any
 from penstock.datapath.packet import Cursor, datapath_only
 from penstock.packet.headers import Ether
 
-__all__ = ["LINE_BYTES", "Frame", "copy_lines", "frame", "prefetch"]
+__all__ = ["LINE_BYTES", "Frame", "copy_lines", "exchange", "frame", "prefetch"]
 
 #: what ``copy_lines`` counts in
 LINE_BYTES = 64
@@ -38,6 +38,11 @@ def copy_lines(target: Any, to: int, source: Any, at: int, lines: int, at_most: 
     They do not overlap. ``at_most``, a constant, is the most that ``lines`` can be; there is that much on both sides.
     """
     datapath_only("copy_lines")
+
+
+def exchange(array: Any, index: int, value: int) -> int:
+    """Put ``value`` at ``index`` of an Array of u32 and give what was there, at once for all threads; a full fence."""
+    return datapath_only("exchange")  # type: ignore[no-any-return]
 
 
 def prefetch(array: Any, at: int) -> None:

@@ -79,7 +79,7 @@ class Interpreter(Structured):
         self._eval: dict[type, Any] = {
             cls: getattr(self, f"_x_{cls.__name__.lower()}")
             for cls in (ir.Const, ir.Local, ir.Binary, ir.Compare, ir.Not, ir.Select, ir.Cast, ir.Meta, ir.LoadPacket,
-                        ir.LoadState, ir.IsNone, ir.SlotIsNone, ir.TakeSlot, ir.Cycles, ir.Checksum, ir.Call, ir.Pull,
+                        ir.LoadState, ir.IsNone, ir.SlotIsNone, ir.TakeSlot, ir.Cycles, ir.Exchange, ir.Checksum, ir.Call, ir.Pull,
                         ir.Allocate, ir.SlotOffset, ir.Dispatch)
         }
         self._stack: list[tuple[ir.Function, list[int]]] = []
@@ -329,6 +329,12 @@ class Interpreter(Structured):
 
     def _x_cycles(self, e: ir.Cycles) -> int:
         return self.cycles()
+
+    def _x_exchange(self, e: ir.Exchange) -> int:
+        at, value = self.address(e.address), self.eval(e.value)
+        before = self.memory.load(at, 4)
+        self.memory.store(at, 4, value)
+        return before
 
     def _x_checksum(self, e: ir.Checksum) -> int:
         at, length, start = self.address(e.address), self.eval(e.length), self.eval(e.start)

@@ -33,6 +33,7 @@ __all__ = [
     "Cycles",
     "Dispatch",
     "Evaluate",
+    "Exchange",
     "Expr",
     "Fence",
     "Fill",
@@ -214,6 +215,14 @@ class StateAddress:
 
 
 Address = PacketAddress | StateAddress
+
+
+@dataclass(slots=True)
+class Exchange(Expr):
+    """What 32 bits of state held when ``value`` took their place, at once for all threads."""
+
+    address: StateAddress
+    value: Expr
 
 
 @dataclass(slots=True)

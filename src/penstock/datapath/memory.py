@@ -122,13 +122,20 @@ def map_at(address: int, size: int, flags: int, descriptor: int = -1, offset: in
 
 
 class Memory:
-    """One block of instance memory, anonymous and private to this process."""
+    """One block of instance memory, private to this process unless it is a file's."""
 
-    def __init__(self, size: int, *, huge_pages: bool = True, reserve: bool = True):
-        """``reserve=False``: mostly room for what is mapped there later, more than the machine may have."""
+    #: the file that it is a mapping of
+    descriptor = -1
+
+    def __init__(self, size: int, *, huge_pages: bool = True, reserve: bool = True, descriptor: int = -1):
+        """``reserve=False``: mostly room for what is mapped there later, more than the machine may have.
+
+        With a ``descriptor`` it is that file's memory, which others may share; the file stays its owner's.
+        """
         self.size = _align(max(size, 1), mmap.PAGESIZE)
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | (0 if reserve else MAP_NORESERVE)
-        self._map = mmap.mmap(-1, self.size, flags=flags)
+        self.descriptor = descriptor
+        kind = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS if descriptor < 0 else mmap.MAP_SHARED
+        self._map = mmap.mmap(descriptor, self.size, flags=kind | (0 if reserve else MAP_NORESERVE))
         if huge_pages and self.size >= _HUGE_PAGE_BYTES:
             # Large tables are read at random: with small pages most of the time goes into page walks. Best effort.
             with contextlib.suppress(OSError):
@@ -162,7 +169,15 @@ class Memory:
             map_at(place, size, mmap.MAP_SHARED, descriptor, at)
 
     def unmap_at(self, offset: int, size: int) -> None:
-        """Fresh memory in the place of what was mapped there."""
+        """Fresh memory in the place of what was mapped there: zero, for all who share it."""
+        if self.descriptor < 0:
+            self.make_private(offset, size)
+            return
+        map_at(self.address + offset, size, mmap.MAP_SHARED | MAP_NORESERVE, self.descriptor, offset)
+        self._map.madvise(mmap.MADV_REMOVE, offset, size)
+
+    def make_private(self, offset: int, size: int) -> None:
+        """Memory that nobody else sees, zero."""
         map_at(self.address + offset, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE)
 
     def close(self) -> None:
@@ -291,6 +306,8 @@ class Stateful:
     """An object with declared state. ``is_root`` objects are laid out by the router, not by who refers to them."""
 
     is_root: ClassVar[bool] = False
+    #: bytes; what needs more than words has its memory to itself up to the next multiple
+    ALIGNMENT: ClassVar[int] = 8
     STATE: ClassVar[dict[str, Any]] = {}
 
     _memory: Memory | None
@@ -371,7 +388,7 @@ def lay_out(roots: list[tuple[str, Stateful]], start: int = 0) -> Layout:
             )
             layout.size += item.size_bytes
             return
-        layout.size = _align(layout.size, 8)
+        layout.size = _align(layout.size, item.ALIGNMENT)
         for name, kind in item.STATE.items():
             size, alignment = size_and_alignment(kind)
             layout.size = _align(layout.size, alignment)
@@ -380,6 +397,8 @@ def lay_out(roots: list[tuple[str, Stateful]], start: int = 0) -> Layout:
             layout.size += size
         for name, inner in item.state_objects():
             place(f"{path}.{name}", inner)
+        if item.ALIGNMENT > CACHE_LINE_BYTES:
+            layout.size = _align(layout.size, item.ALIGNMENT)
 
     for path, root in roots:
         layout.size = _align(layout.size, CACHE_LINE_BYTES)

@@ -40,6 +40,8 @@ class Module(Stateful):
     #: where the frame lies that ``lookup`` looks at, for modules that change its size
     at: u64
     resizes: ClassVar[bool] = False
+    #: what ``lookup`` reads is not changed by it: several workers may ask at once
+    is_parallel: ClassVar[bool] = False
     #: set by the switch
     fabric: Fabric
 

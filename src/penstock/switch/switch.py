@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import mmap
 import re
-import struct
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -13,19 +11,15 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from penstock.datapath.clock import ns_per_cycle_32, read_cycles
-from penstock.datapath.futex import futex_wait, futex_wake
-from penstock.datapath.memory import Memory
-from penstock.datapath.ports import BUFFER_BYTES, HEAD, PEER_WAITING, TAIL, PortLayout
+from penstock.datapath.ports import BUFFER_BYTES, HEAD, TAIL, PortLayout
 from penstock.ring import OpenPort, PortMemory, SharedPort
 from penstock.runtime.image import LoadedImage
-from penstock.runtime.once import once
-from penstock.runtime.threads import join_thread, start_thread
 from penstock.switch.catalog import make_module
-from penstock.switch.fabric import MAX_ALLOWED, Fabric, Policy, PortState, Reason, port_state
+from penstock.switch.crew import MAX_WORKERS, Crew
+from penstock.switch.fabric import MAX_ALLOWED, Fabric, Outlet, Policy, Reason, port_state
 from penstock.switch.module import MAX_PORTS, Module
 from penstock.switch.program import FabricProgram
 from penstock.switch.static import ethernet_address, format_ethernet
-from penstock.switch.worker import CONTEXT_BYTES, MAX_WAITS, WorkerContext, WorkerState, worker
 
 __all__ = ["PortCounters", "Switch", "SwitchError"]
 
@@ -34,9 +28,6 @@ _MEMORY_BYTES = 96 << 30
 #: room for the state of modules
 _MODULE_BYTES = 256 << 20
 _NAME = re.compile(r"[0-9a-zA-Z_.-]+")
-_WAIT = struct.Struct("<QQII")
-_WORD_SIZE_FLAG = 2
-_PAUSE_NS = 200_000
 _TICK_S = 0.5
 
 
@@ -90,15 +81,12 @@ class _Follower:
             self.switch.read_indices(port)
 
 
-@once
-def _worker() -> LoadedImage:
-    return LoadedImage(worker())
-
-
 class Switch:
     """One switch, in this process. ``module`` is a name with arguments (``learning 60``) or a Module."""
 
-    def __init__(self, name: str = "vale0", module: str | Module = "learning"):
+    def __init__(self, name: str = "vale0", module: str | Module = "learning", *, workers: int = 1):
+        if not 1 <= workers <= MAX_WORKERS:
+            raise SwitchError(f"{workers} workers: a switch has 1 to {MAX_WORKERS}")
         if not _NAME.fullmatch(name):
             raise SwitchError(f"'{name}' is no name for a switch (letters, digits and _.-)")
         self.name = name
@@ -109,16 +97,16 @@ class Switch:
         self._free: dict[int, list[int]] = {}
         self._end = 0
         self.module = make_module(module) if isinstance(module, str) else module
-        self.fabric = Fabric(_MEMORY_BYTES, self.module)
+        self.fabric = Fabric(_MEMORY_BYTES, self.module, is_parallel=workers > 1)
         program = self._program(self.module)
-        self.memory = Memory(program.layout.size + _MODULE_BYTES, huge_pages=False, reserve=False)
+        self.crew = Crew(self.fabric, program.layout.size + _MODULE_BYTES, workers)
+        self.memory = self.crew.memory
         program.attach(self.memory)
         self.fabric.now_s = int(time.monotonic())
         self._loaded = LoadedImage(program.image())
-        self._block = mmap.mmap(-1, CONTEXT_BYTES)
-        self._context = Memory.within(self._block, 0, CONTEXT_BYTES)
-        self._fill_context()
-        self._thread = start_thread(_worker().address + _worker().image.entries["work"], self._context.address)
+        self.crew.load(self._loaded)
+        self._set_members()
+        self.crew.start()
         self._closing = threading.Event()
         self._ticker = threading.Thread(target=self._tick, daemon=True, name=f"switch {name}")
         self._ticker.start()
@@ -127,50 +115,13 @@ class Switch:
         module.fabric = self.fabric
         return FabricProgram(self.fabric, module)
 
-    def _fill_context(self) -> None:
-        image, context, base = self._loaded, self._context, self.memory.address
-        state, fabric = PortState.FIELDS["page"][1], self.fabric
-        for word, value in (
-            (WorkerContext.MEMORY, base), (WorkerContext.TURN, image.address + image.image.entries["turn"]),
-            (WorkerContext.SETTLE, image.address + image.image.entries["settle"]),
-            (WorkerContext.ROUSE, image.address + image.image.entries["rouse"]),
-            (WorkerContext.N_WAKE, base + fabric._offsets["n_wake"]), (WorkerContext.WAKE, base + fabric.wake.offset),
-            (WorkerContext.PAGES, base + fabric.ports.offset + state), (WorkerContext.PORTS, base + fabric.memory.offset),
-            (WorkerContext.STATE_BYTES, fabric.ports.stride), (WorkerContext.PAUSE, _PAUSE_NS),
-        ):
-            context.store(word, 8, value)
-        self._set_waits()
-
-    def _set_waits(self) -> None:
-        """What the worker sleeps on: a word of each port, and ours. With too many ports it looks around instead."""
-        ports = list(self.ports.values()) if len(self.ports) <= MAX_WAITS else []
-        base = self.memory.address + self.fabric.memory.offset
-        words = [(0, self._context.address + WorkerContext.KICK), *((1, base + p.place + 4 * PEER_WAITING) for p in ports)]
-        for i, (expected, address) in enumerate(words):
-            at = WorkerContext.WAITS + i * _WAIT.size
-            self._context.view[at : at + _WAIT.size] = _WAIT.pack(expected, address, _WORD_SIZE_FLAG, 0)
-        self._context.store(WorkerContext.N_WAITS, 8, len(words) if len(self.ports) <= MAX_WAITS else 0)
-
-    # The worker
+    # The workers
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """Nothing is forwarded inside; frames wait in the rings."""
-        with self.lock:
-            context = self._context
-            context.store(WorkerContext.REQUEST, 8, 1)
-            self._kick()
-            while context.load(WorkerContext.STATE, 4) == WorkerState.RUNNING:
-                futex_wait(context.address + WorkerContext.STATE, WorkerState.RUNNING)
-            try:
-                yield
-            finally:
-                context.store(WorkerContext.REQUEST, 8, 0)
-                self._kick()
-
-    def _kick(self) -> None:
-        self._context.store(WorkerContext.KICK, 4, 1)
-        futex_wake(self._context.address + WorkerContext.KICK)
+        with self.lock, self.crew.held():
+            yield
 
     def _tick(self) -> None:
         while not self._closing.wait(_TICK_S):
@@ -224,7 +175,7 @@ class Switch:
                 raise SwitchError(f"{self.name} has {MAX_PORTS} ports; there is no room for more")
             place = self._room(layout.port_bytes)
             with self.held():
-                self.memory.map_at(self.fabric.memory.offset + place, layout.port_bytes, memory.descriptor, at=memory.offset)
+                self.crew.map_at(self.fabric.memory.offset + place, layout.port_bytes, memory.descriptor, memory.offset)
                 self._enter(number, name, place, layout, chains=chains, patient=patient)
                 self.ports[name] = _Port(number, name, layout, place, tap_of)
                 self.read_indices(self.ports[name])
@@ -239,14 +190,17 @@ class Switch:
         fabric = self.fabric
         fabric.policies[number] = dict.fromkeys(Policy.FIELDS, 0)
         self.limits.pop(name, None)
-        fabric.ports[number] = port_state(layout, place, chains=chains, patient=patient)
+        fabric.ports[number] = port_state(layout, place, owner=number, chains=chains, patient=patient)
+        fabric.outlets[number] = dict.fromkeys(Outlet.FIELDS, 0)
 
     def read_indices(self, port: _Port) -> None:
         """Rings go on where they say that we were; the fabric stands still, or leaves them alone."""
         layout = port.layout
         at = self.fabric.memory.offset + port.place
-        state = self.fabric.ports[port.number]
-        state.head, state.tail = self.memory.load(at + 4 * (layout.tx + HEAD), 4), self.memory.load(at + 4 * (layout.rx + TAIL), 4)
+        self.fabric.ports[port.number].head = self.memory.load(at + 4 * (layout.tx + HEAD), 4)
+        outlet = self.fabric.outlets[port.number]
+        outlet.tail = outlet.shown = self.memory.load(at + 4 * (layout.rx + TAIL), 4)
+        outlet.first_lease = outlet.next_lease = 0
 
     def _set_members(self) -> None:
         """Tell the fabric which ports there are; it stands still."""
@@ -262,8 +216,11 @@ class Switch:
         fabric.n_taps = len(self.ports) - len(members)
         self._count_policed()
         fabric.n_patient = sum(bool(fabric.ports[p.number].patient) for p in self.ports.values())
-        fabric.n_members, fabric.n_hot, fabric.n_wake = len(members), 0, 0
-        self._set_waits()
+        fabric.n_members = len(members)
+        workers = self.crew.views
+        for k, view in enumerate(workers):
+            mine = [p for p in members if p.number % len(workers) == k]
+            view.read_from([p.number for p in mine], [p.place for p in mine])
 
     def _room(self, size: int) -> int:
         if self._free.get(size):
@@ -285,7 +242,7 @@ class Switch:
                 self._set_members()
                 if not port.tap_of:
                     self.module.port_detached(port.number)
-                self.memory.unmap_at(self.fabric.memory.offset + port.place, port.layout.port_bytes)
+                self.crew.unmap_at(self.fabric.memory.offset + port.place, port.layout.port_bytes)
             self._free.setdefault(port.layout.port_bytes, []).append(port.place)
 
     def _port(self, name: str) -> _Port:
@@ -297,10 +254,13 @@ class Switch:
     def counters(self) -> list[PortCounters]:
         """Of all ports, by number."""
         with self.lock:
-            names = ("packets_in", "bytes_in", "packets_out", "bytes_out", "dropped", "nowhere", "full", "too_large")
-            return [PortCounters(p.number, p.name, refused=int(self.fabric.policies[p.number].refused),
-                                 **{n: int(getattr(self.fabric.ports[p.number], n)) for n in names})
-                    for p in sorted(self.ports.values(), key=lambda p: p.number)]
+            return [self._counters(p) for p in sorted(self.ports.values(), key=lambda p: p.number)]
+
+    def _counters(self, port: _Port) -> PortCounters:
+        state, outlet = self.fabric.ports[port.number], self.fabric.outlets[port.number]
+        return PortCounters(port.number, port.name, refused=int(self.fabric.policies[port.number].refused),
+                            **{n: int(getattr(state, n)) for n in ("packets_in", "bytes_in", "dropped", "nowhere")},
+                            **{n: int(getattr(outlet, n)) for n in ("packets_out", "bytes_out", "full", "too_large")})
 
     def limit(self, name: str, bytes_per_s: int, *, burst_bytes: int = 0) -> None:
         """What a port may send, over time (0: as much as it likes): what comes quicker waits in its ring."""
@@ -357,7 +317,7 @@ class Switch:
             with self.held():
                 program.replace(self.memory)
                 old, self._loaded, self.module = self._loaded, image, new
-                self._fill_context()
+                self.crew.load(image)
                 for port in self.ports.values():
                     if not port.tap_of:
                         new.port_attached(port.number, port.name)
@@ -376,13 +336,10 @@ class Switch:
             if self._closing.is_set():
                 return
             self._closing.set()
-            self._context.store(WorkerContext.REQUEST, 8, 2)
-            self._kick()
-            join_thread(self._thread)
+            self.crew.close()
             self.ports.clear()
         self._ticker.join()
         self._loaded.close()
-        self.memory.close()
 
     def __enter__(self) -> Switch:
         return self

@@ -85,7 +85,7 @@ class Executor(PacketAccess, Structured):
         self._expressions: dict[type, Callable[[Any], Any]] = {
             cls: getattr(self, f"_x_{cls.__name__.lower()}")
             for cls in (ir.Const, ir.Local, ir.Binary, ir.Compare, ir.Not, ir.Select, ir.Cast, ir.Meta, ir.LoadPacket,
-                        ir.LoadState, ir.IsNone, ir.SlotIsNone, ir.TakeSlot, ir.Cycles, ir.Checksum, ir.Call, ir.Pull,
+                        ir.LoadState, ir.IsNone, ir.SlotIsNone, ir.TakeSlot, ir.Cycles, ir.Exchange, ir.Checksum, ir.Call, ir.Pull,
                         ir.Allocate, ir.SlotOffset, ir.Dispatch)
         }
 
@@ -462,6 +462,9 @@ class Executor(PacketAccess, Structured):
 
     def _x_cycles(self, e: ir.Cycles) -> Var:
         return self.unknown("time", 64, "time")
+
+    def _x_exchange(self, e: ir.Exchange) -> Any:
+        raise NotDecided("memory that several threads write")
 
     def _x_call(self, e: ir.Call) -> Any:
         args = [self.eval(a) for a in e.arguments]

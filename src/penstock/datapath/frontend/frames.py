@@ -10,6 +10,7 @@ from penstock.datapath.frontend.packets import PacketOperations
 from penstock.datapath.frontend.values import BOOL, U32, U64, CursorValue, PacketValue, Runtime
 from penstock.datapath.memory import Array
 from penstock.packet import headers
+from penstock.packet.integers import u32
 
 __all__ = ["FrameOperations"]
 
@@ -76,6 +77,14 @@ class FrameOperations(PacketOperations):
             raise self.error(f"{lines} lines are more than the array has")
         self.check(ir.Compare(BOOL, "le", first, ir.Const(U64, room)), "past the end of an array")
         return first
+
+    def _do_exchange(self, array: Array[Any], index: Any, value: Any) -> Runtime:
+        if array.kind is not u32:
+            raise self.error("exchange() takes an Array of u32")
+        at = self.assign(U64, ir.Binary(U64, "shl", self._wide(index), ir.Const(U64, 2)), "at")
+        self.check(ir.Compare(BOOL, "lt", at, ir.Const(U64, array.size_bytes)), "past the end of an array")
+        address = ir.StateAddress(ir.Place(array, "", array.offset, (), array.kind), at)
+        return Runtime(self.assign(U32, ir.Exchange(U32, address, self.convert(self.number(value, U32), U32)), "before"))
 
     def _do_prefetch(self, array: Array[Any], at: Any) -> None:
         place = ir.Place(array, "", array.offset, (), array.kind)

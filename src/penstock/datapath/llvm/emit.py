@@ -312,6 +312,9 @@ class _Function:
         self.intrinsic("declare i64 @llvm.readcyclecounter()")
         return self.value("call i64 @llvm.readcyclecounter()")
 
+    def _x_exchange(self, e: ir.Exchange) -> str:
+        return self.value(f"atomicrmw xchg ptr {self.address(e.address)}, i32 {self.expr(e.value)} seq_cst, align 4")
+
     def _x_checksum(self, e: ir.Checksum) -> str:
         address = self.address(e.address)
         if isinstance(e.length, ir.Const) and e.length.value <= _INLINE_SUM_BYTES and e.length.value % 4 == 0:
