@@ -7,6 +7,7 @@
 #include <linux/futex.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { BATCH = 256, STRIDE = 2112, TAIL = 16, HEAD = 0, LENGTHS = 64, MAX = 4097 };
@@ -114,6 +115,22 @@ uint64_t drive(uint64_t (*turn)(void *, uint32_t), void *m, uint32_t senders, vo
         for (uint32_t i = 0; i < receivers; i++) out[i][HEAD] = out[i][TAIL];
     }
     return moved;
+}
+
+/* For so many nanoseconds; with `take` the receiver's ring is emptied all the time. */
+void drive_for(uint64_t (*turn)(void *, uint32_t), void *m, volatile uint32_t *in, volatile uint32_t *take, uint32_t batch, uint64_t ns)
+{
+    struct timespec at;
+    clock_gettime(CLOCK_MONOTONIC, &at);
+    uint64_t end = at.tv_sec * 1000000000ull + at.tv_nsec + ns;
+    do {
+        for (int k = 0; k < 64; k++) {
+            in[TAIL] = in[HEAD] + batch;
+            turn(m, 1);
+            if (take) take[HEAD] = take[TAIL];
+        }
+        clock_gettime(CLOCK_MONOTONIC, &at);
+    } while (at.tv_sec * 1000000000ull + at.tv_nsec < end);
 }
 
 uint64_t ring_copy(uint8_t *to, uint8_t *from, uint32_t mask, uint32_t length, uint64_t slots)

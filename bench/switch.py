@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from penstock.datapath.ports import BUFFER_BYTES, HEAD, LENGTHS, MORE, TAIL, Por
 from penstock.ring import OpenPort
 from penstock.runtime.image import LoadedImage
 from penstock.switch.catalog import make_module
+from penstock.switch.crew import Crew
 from penstock.switch.fabric import Fabric, port_state
 from penstock.switch.module import Module
 from penstock.switch.program import FabricProgram
@@ -198,6 +200,68 @@ def one_core(code: ctypes.CDLL) -> list[list[object]]:
     return rows
 
 
+class Senders:
+    """``count`` senders, each with a worker of its own, to one receiver; ``lock``: they copy with its lock held, without leases."""
+
+    def __init__(self, code: ctypes.CDLL, count: int, size: int, *, lock: bool = False):
+        self.code, layout = code, PortLayout(1024)
+        module = make_module("dummy 0")
+        self.fabric = Fabric(layout.port_bytes * (count + 1), module, is_parallel=count > 1)
+        if lock:
+            self.fabric.short_lines = 1 << 30
+        module.fabric = self.fabric
+        program = FabricProgram(self.fabric, module)
+        self.crew = Crew(self.fabric, program.layout.size, count)
+        program.attach(self.crew.memory)
+        self.image = LoadedImage(program.image())
+        frame = ethernet(1, size)
+        view = self.fabric.memory.view()
+        words = view.cast("I")
+        for i in range(count + 1):
+            self.fabric.ports[i] = port_state(layout, layout.port_bytes * i, owner=i)
+            self.fabric.members[i] = i  # type: ignore[assignment]
+            ring = layout.port_bytes * i // 4 + layout.tx
+            for slot in range(layout.slots):
+                at = 4 * ring + layout.ring_header_bytes + slot * BUFFER_BYTES
+                view[at : at + len(frame)] = frame
+                words[ring + LENGTHS + slot] = len(frame)
+        words.release()
+        view.release()
+        self.fabric.n_members = count + 1
+        for i, worker in enumerate(self.crew.views):
+            worker.own.sources[0], worker.own.n_sources = i + 1, 1  # type: ignore[assignment, call-overload]
+        self.base, self.layout = self.fabric.memory.offset, layout
+
+    def run(self, batch: int, seconds: float) -> float:
+        """Million frames a second that reach the receiver."""
+        turn = ctypes.c_void_p(self.image.address + self.image.image.entries["turn"])
+        before, threads = int(self.fabric.outlets[0].packets_out), []
+        for i, worker in enumerate(self.crew.views):
+            ports = worker.memory.address + self.base
+            source = ctypes.c_void_p(ports + self.layout.port_bytes * (i + 1) + 4 * self.layout.tx)
+            take = ctypes.c_void_p(ports + 4 * self.layout.rx) if i == 0 else None
+            threads.append(threading.Thread(target=self.code.drive_for, args=(
+                turn, ctypes.c_void_p(worker.memory.address), source, take, batch, ctypes.c_uint64(int(seconds * 1e9)))))
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return (int(self.fabric.outlets[0].packets_out) - before) / seconds / 1e6
+
+
+def senders(code: ctypes.CDLL) -> list[list[object]]:
+    rows: list[list[object]] = []
+    for size, batch in ((60, 32), (60, 256), (1514, 32), (1514, 256)):
+        cases = {"one": Senders(code, 1, size), "two": Senders(code, 2, size), "lock": Senders(code, 2, size, lock=True)}
+        rates: dict[str, list[float]] = {name: [] for name in cases}
+        for _ in range(ROUNDS):
+            for name, case in cases.items():
+                rates[name].append(case.run(batch, 0.1 if "--quick" in sys.argv else 0.4))
+        one, two, lock = (statistics.median(rates[n]) for n in ("one", "two", "lock"))
+        rows.append([f"{size} bytes, batches of {batch}", one, two, two / one, 1.7 if size == 1514 else None, lock, two / lock, 0.9])
+    return rows
+
+
 def filled(port: OpenPort, frame: bytes) -> None:
     """The frame in every slot that the port sends from."""
     for slot in range(port.memory.layout.slots):
@@ -266,6 +330,8 @@ def main() -> None:
         raise SystemExit("this benchmark needs gcc")
     show("the fabric on one core, million frames a second",
          ["case", "ours", "promised", "C, lists", "ours/C", "C, bitmaps", "mSwitch"], one_core(code))
+    show("two senders, each on a core, to one receiver, million frames a second",
+         ["frames", "one sender", "two", "two/one", "promised", "plain lock", "two/lock", "promised"], senders(code))
     show("between two processes, million frames a second", ["case", "ours", "promised"], two_processes(code))
     show("request and response through the switch", ["how", "measured", "promised"], round_trip(code))
 

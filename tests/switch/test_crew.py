@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 import struct
 import threading
+import time
 
 import pytest
 
 from penstock.datapath.frames import Frame
 from penstock.datapath.source import datapath
 from penstock.packet.integers import u32
-from penstock.ring import OpenPort
+from penstock.ring import OpenPort, PortMemory
 from penstock.switch import BROADCAST, Module, Switch, SwitchError
 
 
@@ -129,7 +130,7 @@ def test_a_number_of_workers_that_makes_no_sense_is_refused(workers: int) -> Non
 
 
 def test_workers_that_have_nothing_to_do_sleep() -> None:
-    import time
+
 
     with Switch("vale0", "learning", workers=2) as switch:
         a, b = switch.open("a"), switch.open("b")
@@ -139,3 +140,37 @@ def test_workers_that_have_nothing_to_do_sleep() -> None:
         assert time.process_time() - used < 0.1
         a.send(bytes(60))
         assert b.receive(1) == bytes(60)
+
+
+def test_a_port_with_several_rings_gives_each_sender_one_of_them_in_order() -> None:
+    with Switch("vale0", ToNumber(), workers=2) as switch:
+        wide = switch.open_rings("wide", 2, patient=True)
+        senders = [switch.open(f"s{k}") for k in range(4)]
+        assert [c.number for c in switch.counters()] == [0, 1, 2, 3, 4]
+        for k, sender in enumerate(senders):
+            send(sender, 0, 50, 60, k)
+        came = [list(iter(lambda r=ring: r.receive(0.2), None)) for ring in wide]  # type: ignore[misc]
+        assert [len(frames) for frames in came] == [100, 100]
+        for frames in came:
+            for mark in {f[1] for f in frames}:
+                assert [struct.unpack_from("<I", f, 2)[0] for f in frames if f[1] == mark] == list(range(50))
+        # Every ring sends as its port; what is for all comes to the port once.
+        for k, ring in enumerate(wide):
+            ring.send(bytes([2, k]) + bytes(58))
+            assert senders[1].receive(1) == bytes([2, k]) + bytes(58)
+        senders[0].send(b"\xff" + bytes(59))
+        assert [ring.receive(0.3) for ring in wide].count(None) == 1 and senders[1].receive(1) is not None
+        wide[1].send(bytes([0]) + bytes(59))
+        assert all(ring.receive(0.1) is None for ring in wide), "a port does not hear itself"
+        counters = switch.counters()[0]
+        assert (counters.packets_out, counters.packets_in, counters.dropped) == (201, 3, 1)
+        switch.allow("wide", ["02:00:00:00:00:07"])
+        wide[1].send(bytes([2]) + bytes(59))
+        assert senders[1].receive(0.1) is None and switch.counters()[0].refused == 1
+        switch.detach("wide")
+        assert {switch.attach(f"t{n}", PortMemory(16)) for n in range(2)} == {0, 5}
+
+
+def test_more_rings_than_there_can_be_are_refused() -> None:
+    with Switch("vale0") as switch, pytest.raises(SwitchError, match="at most 8"):
+        switch.open_rings("p", 9)

@@ -55,6 +55,7 @@ def _list(o: _Options) -> None:
     for info in infos:
         count = len(info["ports"])
         stays = ", stays without ports" if info["persistent"] else ""
+        stays += f", {info['workers']} workers" if info["workers"] > 1 else ""
         print(f"{info['name']}: module {info['module']}, {count} port{'s' * (count != 1)}{stays}")
         if info["ports"]:
             rows = [("  port", "no", "kind", "slots", "frames in", "bytes in", "frames out", "bytes out", "lost")]
@@ -76,7 +77,7 @@ def _list(o: _Options) -> None:
 
 def _make(o: _Options) -> None:
     with Client(o.socket) as client:
-        client.switch_make(switch=o.switch, module=_module_words(o.module) or "learning")
+        client.switch_make(switch=o.switch, module=_module_words(o.module) or "learning", workers=o.workers)
 
 
 def _module_words(words: Sequence[str]) -> str:
@@ -194,6 +195,7 @@ COMMANDS: dict[str, tuple[Callable[[_Options], None], str, tuple[_Argument, ...]
     "top": (_top, "rates of all ports", (_MAYBE, (("-i", "--interval"), {"type": float, "default": 1.0, "metavar": "S", "help": "seconds"}),
                                          (("--once",), {"action": "store_true", "help": "one look"}))),
     "make": (_make, "make a switch that stays without ports", (
+        (("--workers",), {"type": int, "default": 0, "metavar": "N", "help": "threads that forward, before its name (1)"}),
         _SWITCH, (("module",), {"nargs": argparse.REMAINDER, "help": "its module and the module's arguments (learning)"}))),
     "destroy": (_destroy, "detach all ports; the switch goes", (_SWITCH,)),
     "attach": (_attach, "attach an interface of this machine, as in vale0:eth0", (

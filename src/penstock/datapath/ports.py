@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from penstock.datapath.sched import Driver, Task
 
 __all__ = [
-    "BUFFER_BYTES", "DOMAIN_WAITING", "HEAD", "LENGTHS", "MAX_SEGMENTS", "MAX_SLOTS", "MIN_SLOTS", "MORE",
+    "BUFFER_BYTES", "DOMAIN_WAITING", "HEAD", "LENGTHS", "MAX_RINGS", "MAX_SEGMENTS", "MAX_SLOTS", "MIN_SLOTS", "MORE",
     "PAGE_BYTES", "PEER_WAITING", "PORT_BYTES", "RING_BYTES", "RING_HEADER_BYTES", "RX", "SLOTS", "SLOT_LINES", "STARVED", "TAIL",
     "TX", "PortLayout", "RingPort",
 ]
@@ -41,8 +41,8 @@ DOMAIN_WAITING, PEER_WAITING = 0, 16
 HEAD, TAIL, STARVED, LENGTHS = 0, 16, 32, 64
 
 
-#: slots of a ring, at least and at most; segments of a frame larger than a slot
-MIN_SLOTS, MAX_SLOTS, MAX_SEGMENTS = 16, 4096, 64
+#: slots of a ring, at least and at most; segments of a frame larger than a slot; pairs of rings of a switch's port
+MIN_SLOTS, MAX_SLOTS, MAX_SEGMENTS, MAX_RINGS = 16, 4096, 64, 8
 #: in a slot's length: the frame goes on in the next slot (between switches and programs; domains take frames of one slot)
 MORE = 0x8000_0000
 

@@ -19,6 +19,7 @@ from penstock.datapath.ports import (
     DOMAIN_WAITING,
     HEAD,
     LENGTHS,
+    MAX_RINGS,
     MAX_SEGMENTS,
     MORE,
     PEER_WAITING,
@@ -34,7 +35,7 @@ from penstock.switch.module import BROADCAST, DROP, MAX_PORTS
 if TYPE_CHECKING:
     from penstock.switch.module import Module
 
-__all__ = ["BATCH", "MAX_ALLOWED", "MAX_RINGS", "Fabric", "Outlet", "PortState", "Reason", "Worker", "port_state"]
+__all__ = ["BATCH", "MAX_ALLOWED", "Fabric", "Outlet", "PortState", "Reason", "Worker", "port_state"]
 
 BATCH = 256
 #: of a port that is held to a rate, which it can overdraw by so much
@@ -46,14 +47,12 @@ _LENGTH = 0xFFFF
 _PATIENCE = 64
 #: ports without traffic that are looked at in a round, where nothing moved and where something did
 _SCAN, _SCAN_BUSY = 8, 2
-#: rings that a port can have, and workers that can fill one at once
-MAX_RINGS = 8
+#: batches that can be on their way into a ring at once
 LEASES = 32
 #: a lock is a word on a cache line of its own
 _LOCK_STRIDE = 16
 _LOCK_TRIES = 1 << 30
-#: what is copied while the lock is held, in cache lines: letting go of it and taking it again costs as much
-_SHORT_LINES = 128
+_SHORT_LINES = 64
 
 
 class Reason:
@@ -211,6 +210,8 @@ class Fabric(Stateful):
     def __init__(self, memory_bytes: int, module: Module, *, is_parallel: bool = False):
         self.module = module
         self.is_parallel = is_parallel
+        #: cache lines that are copied while the lock is held: letting go of it and taking it again costs as much
+        self.short_lines = _SHORT_LINES
         self.own = Worker()
         self.ports: Array[Any] = Array(cast(Any, PortState), MAX_PORTS, alignment=64)
         self.outlets: Array[Any] = Array(cast(Any, Outlet), MAX_PORTS, alignment=64)
@@ -563,7 +564,7 @@ class Fabric(Stateful):
             count = min(left + more, self.room_for(to))
             first = b if left == 0 or (more != 0 and b < i) else i
             lines = ((self.memory[here_lengths + u64((head + first) & here_mask)] & _LENGTH) + 63) >> 6
-            is_short = count * lines <= _SHORT_LINES
+            is_short = count * lines <= self.short_lines
         else:
             count = min(left + more, entry.room)
         if count != left + more:

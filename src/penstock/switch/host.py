@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from penstock.datapath.ports import MAX_RINGS
 from penstock.device import DeviceError, InterfacePort, Pumped, TapPort
 from penstock.ring import PortMemory, SharedPort
 from penstock.switch.switch import PortCounters, Switch, SwitchError
@@ -52,12 +53,13 @@ class SwitchInfo:
     ports: list[PortInfo]
     #: ports that were detached because they broke the rules, and how
     lost: list[tuple[str, str]]
+    workers: int
 
 
 @dataclass
 class _Attached:
     kind: str
-    memory: PortMemory | None
+    memories: list[PortMemory]
     device: Pumped | None
 
 
@@ -85,14 +87,16 @@ class SwitchHost:
                 raise SwitchError(f"there is no switch '{name}' (there are {', '.join(self.switches) or 'none'})")
             return self.switches[name]
 
-    def make(self, name: str, *, module: str = "learning", persistent: bool = False) -> Switch:
-        """The switch of that name, made where it is not there."""
+    def make(self, name: str, *, module: str = "learning", persistent: bool = False, workers: int = 0) -> Switch:
+        """The switch of that name, made where it is not there (with one worker, where no number is asked for)."""
         with self._lock:
+            if name in self.switches and workers not in (0, len(self.switches[name].crew.views)):
+                raise SwitchError(f"{name} is there, with {len(self.switches[name].crew.views)} workers: destroy it first")
             if name not in self.switches:
                 if not is_switch(name):
                     raise SwitchError(f"'{name}' is no name for a switch: it begins with 'vale'")
                 number = next(n for n in range(len(self._numbers) + 1) if n not in self._numbers.values())
-                self.switches[name] = Switch(name, module)
+                self.switches[name] = Switch(name, module, workers=workers or 1)
                 self._numbers[name] = number
             if persistent:
                 self._persistent.add(name)
@@ -115,33 +119,37 @@ class SwitchHost:
 
     # Ports
 
-    def attach(self, name: str, memory: PortMemory | SharedPort, *, kind: str = "virtual", patient: bool = False,
-               device: Pumped | None = None, own: bool = False, tap_of: str = "") -> int:
+    def attach(self, name: str, memory: PortMemory | SharedPort, *, further: Sequence[PortMemory] = (), kind: str = "virtual",
+               patient: bool = False, device: Pumped | None = None, own: bool = False, tap_of: str = "") -> int:
         """Attach rings that are there; with ``own`` the memory is closed when the port goes. Gives the port's number."""
         switch_name, port = split(name)
         is_device = device is not None or kind == "persistent"
         with self._lock:
             switch = self.make(switch_name)
             try:
-                number = switch.attach(port, memory, patient=patient, tap_of=tap_of, chains=not is_device)
+                number = switch.attach(port, memory, further=further, patient=patient, tap_of=tap_of, chains=not is_device)
             except BaseException:
                 self._drop_empty(switch_name)
                 raise
-            owned = memory if own and isinstance(memory, PortMemory) else None
+            owned = [m for m in (memory, *further) if own and isinstance(m, PortMemory)]
             self._attached[switch_name, port] = _Attached(kind, owned, device)
             return number
 
-    def open(self, name: str, *, slots: int = 256, patient: bool = False, tap_of: str = "") -> int:
-        """A virtual port for a program; gives a descriptor of its memory, which is the caller's to close."""
-        memory = PortMemory(slots)
+    def open(self, name: str, *, slots: int = 256, rings: int = 1, patient: bool = False, tap_of: str = "") -> list[int]:
+        """A virtual port for a program; gives a descriptor of the memory of each pair of rings, which are the caller's to close."""
+        if not 1 <= rings <= MAX_RINGS:
+            raise SwitchError(f"{name}: {rings} pairs of rings; a port has 1 to {MAX_RINGS}")
+        first, *further = memories = [PortMemory(slots) for _ in range(rings)]
         try:
             if tap_of:
                 self.find(split(name)[0])
-            self.attach(name, memory, kind="tap of " + tap_of if tap_of else "virtual", patient=patient, own=True, tap_of=tap_of)
+            kind = "tap of " + tap_of if tap_of else "virtual"
+            self.attach(name, first, further=further, kind=kind, patient=patient, own=True, tap_of=tap_of)
         except BaseException:
-            memory.close()
+            for memory in memories:
+                memory.close()
             raise
-        return os.dup(memory.descriptor)
+        return [os.dup(memory.descriptor) for memory in memories]
 
     def attach_interface(self, name: str, *, host: bool = False, slots: int = 256) -> int:
         """``vale0:eth0``: an interface of this machine, or one made with ``make_interface``.
@@ -189,8 +197,8 @@ class SwitchHost:
         if attached is not None:
             if attached.device is not None:
                 attached.device.close()
-            if attached.memory is not None:
-                attached.memory.close()
+            for memory in attached.memories:
+                memory.close()
 
     def forget_broken(self) -> None:
         """Let go of what hung on ports that the fabric detached."""
@@ -237,7 +245,8 @@ class SwitchHost:
             PortInfo(switch.name, number, self._kind(switch.name, c.name), switch.ports[c.name].layout.slots, *switch.limit_of(c.name), c)
             for c in switch.counters()
         ]
-        return SwitchInfo(switch.name, number, switch.module.name, switch.name in self._persistent, ports, list(switch.lost))
+        return SwitchInfo(switch.name, number, switch.module.name, switch.name in self._persistent, ports, list(switch.lost),
+                          len(switch.crew.views))
 
     def _kind(self, switch: str, port: str) -> str:
         attached = self._attached.get((switch, port))

@@ -43,6 +43,8 @@ class StaticModule(Module):
     A port is a name or a number, or ``broadcast``, or ``drop``. Arguments: ``ADDRESS=PORT …`` and ``default=PORT`` (numbers).
     """
 
+    is_parallel = True
+
     default: u32
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from penstock.datapath.clock import ns_per_cycle_32, read_cycles
-from penstock.datapath.ports import BUFFER_BYTES, HEAD, TAIL, PortLayout
+from penstock.datapath.ports import BUFFER_BYTES, HEAD, MAX_RINGS, TAIL, PortLayout
 from penstock.ring import OpenPort, PortMemory, SharedPort
 from penstock.runtime.image import LoadedImage
 from penstock.switch.catalog import make_module
@@ -54,14 +54,25 @@ class PortCounters:
     refused: int
 
 
+@dataclass(frozen=True)
+class _Rings:
+    """One pair of rings: what the fabric calls a port. The first one's number is its port's."""
+
+    number: int
+    place: int
+
+
 @dataclass
 class _Port:
-    number: int
     name: str
     layout: PortLayout
-    place: int
+    rings: list[_Rings]
     #: the port that this one sees the frames of
     tap_of: str = ""
+
+    @property
+    def number(self) -> int:
+        return self.rings[0].number
 
 
 @dataclass
@@ -131,8 +142,8 @@ class Switch:
     def look_for_broken(self) -> list[tuple[str, str]]:
         """Detach the ports that broke the rules; gives them, with the reason."""
         with self.lock:
-            broken = [(p.name, Reason.TEXT[int(self.fabric.ports[p.number].broken)]) for p in self.ports.values()
-                      if self.fabric.ports[p.number].broken]
+            broken = [(p.name, Reason.TEXT[why]) for p in self.ports.values()
+                      if (why := max(int(self.fabric.ports[r.number].broken) for r in p.rings))]
             self.lost += broken
             for name, _ in broken:
                 self.detach(name)
@@ -153,10 +164,23 @@ class Switch:
             raise
         return OpenPort(memory, name)
 
-    def attach(self, name: str, memory: PortMemory | SharedPort, *, patient: bool = False, tap_of: str = "", chains: bool = True) -> int:
+    def open_rings(self, name: str, count: int, *, slots: int = 256, patient: bool = False) -> list[OpenPort]:
+        """A port with several pairs of rings, for a program that works on several cores: one OpenPort for each."""
+        memories = [PortMemory(slots) for _ in range(count)]
+        try:
+            self.attach(name, memories[0], further=memories[1:], patient=patient)
+        except BaseException:
+            for memory in memories:
+                memory.close()
+            raise
+        return [OpenPort(memory, name) for memory in memories]
+
+    def attach(self, name: str, memory: PortMemory | SharedPort, *, further: Sequence[PortMemory] = (), patient: bool = False,
+               tap_of: str = "", chains: bool = True) -> int:
         """Attach the rings of a port; gives its number, the lowest one that is free. Traffic of other ports goes on.
 
-        Without ``chains`` it is not given frames larger than a slot; domains never are.
+        Without ``chains`` it is not given frames larger than a slot; domains never are. ``further`` pairs of rings, of the same
+        size, are read by other workers; what comes from one ring of a port goes into the same ring of another, in order.
         """
         chains = chains and isinstance(memory, PortMemory)
         layout = memory.layout
@@ -169,16 +193,18 @@ class Switch:
                 self._port(tap_of)
                 if any(tap_of in (p.name, p.tap_of) and p.tap_of for p in self.ports.values()):
                     raise SwitchError(f"{self.name}:{tap_of} is tapped already, or a tap itself")
-            taken = {p.number for p in self.ports.values()}
-            number = next((n for n in range(MAX_PORTS) if n not in taken), MAX_PORTS)
-            if number >= MAX_PORTS:
-                raise SwitchError(f"{self.name} has {MAX_PORTS} ports; there is no room for more")
-            place = self._room(layout.port_bytes)
+            if len(further) >= MAX_RINGS:
+                raise SwitchError(f"{self.name}:{name}: a port has at most {MAX_RINGS} pairs of rings")
+            rings = [_Rings(number, self._room(layout.port_bytes)) for number in self._numbers(1 + len(further))]
+            number = rings[0].number
             with self.held():
-                self.crew.map_at(self.fabric.memory.offset + place, layout.port_bytes, memory.descriptor, memory.offset)
-                self._enter(number, name, place, layout, chains=chains, patient=patient)
-                self.ports[name] = _Port(number, name, layout, place, tap_of)
-                self.read_indices(self.ports[name])
+                port = self.ports[name] = _Port(name, layout, rings, tap_of)
+                self.limits.pop(name, None)
+                for k, (ring, part) in enumerate(zip(rings, (memory, *further))):
+                    self.crew.map_at(self.fabric.memory.offset + ring.place, layout.port_bytes, part.descriptor, part.offset)
+                    self._enter(ring, layout, owner=number, ring=k, chains=chains, patient=patient)
+                self._set_rings(port)
+                self.read_indices(port)
                 self._set_members()
                 if not tap_of:
                     self.module.port_attached(number, name)
@@ -186,21 +212,39 @@ class Switch:
                 memory.follower = _Follower(self, name)
             return number
 
-    def _enter(self, number: int, name: str, place: int, layout: PortLayout, *, chains: bool, patient: bool) -> None:
+    def _numbers(self, count: int) -> list[int]:
+        """The lowest number that is free, and for further rings the highest ones."""
+        taken = {ring.number for p in self.ports.values() for ring in p.rings}
+        if len(taken) + count > MAX_PORTS:
+            raise SwitchError(f"{self.name} has {MAX_PORTS} ports; there is no room for more")
+        number = next(n for n in range(MAX_PORTS) if n not in taken)
+        highest = (n for n in range(MAX_PORTS - 1, number, -1) if n not in taken)
+        return [number, *(next(highest) for _ in range(count - 1))]
+
+    def _enter(self, rings: _Rings, layout: PortLayout, **values: Any) -> None:
         fabric = self.fabric
-        fabric.policies[number] = dict.fromkeys(Policy.FIELDS, 0)
-        self.limits.pop(name, None)
-        fabric.ports[number] = port_state(layout, place, owner=number, chains=chains, patient=patient)
-        fabric.outlets[number] = dict.fromkeys(Outlet.FIELDS, 0)
+        fabric.policies[rings.number] = dict.fromkeys(Policy.FIELDS, 0)
+        fabric.ports[rings.number] = port_state(layout, rings.place, **values)
+        fabric.outlets[rings.number] = dict.fromkeys(Outlet.FIELDS, 0)
+
+    def _set_rings(self, port: _Port) -> None:
+        """Further rings are nobody's destination: the fabric chooses among a port's rings."""
+        fabric = self.fabric
+        if len(port.rings) > 1:
+            fabric.ports[port.number].rings = len(port.rings)
+            for k, ring in enumerate(port.rings):
+                fabric.ring_numbers[port.number * MAX_RINGS + k] = cast(Any, ring.number)
+                fabric.ports[ring.number].attached = 2 if k else 1
 
     def read_indices(self, port: _Port) -> None:
         """Rings go on where they say that we were; the fabric stands still, or leaves them alone."""
         layout = port.layout
-        at = self.fabric.memory.offset + port.place
-        self.fabric.ports[port.number].head = self.memory.load(at + 4 * (layout.tx + HEAD), 4)
-        outlet = self.fabric.outlets[port.number]
-        outlet.tail = outlet.shown = self.memory.load(at + 4 * (layout.rx + TAIL), 4)
-        outlet.first_lease = outlet.next_lease = 0
+        for ring in port.rings:
+            at = self.fabric.memory.offset + ring.place
+            self.fabric.ports[ring.number].head = self.memory.load(at + 4 * (layout.tx + HEAD), 4)
+            outlet = self.fabric.outlets[ring.number]
+            outlet.tail = outlet.shown = self.memory.load(at + 4 * (layout.rx + TAIL), 4)
+            outlet.first_lease = outlet.next_lease = 0
 
     def _set_members(self) -> None:
         """Tell the fabric which ports there are; it stands still."""
@@ -208,19 +252,22 @@ class Switch:
         members = [p for p in self.ports.values() if not p.tap_of]
         for i, port in enumerate(members):
             fabric.members[i] = port.number
-            fabric.ports[port.number].hot = fabric.ports[port.number].tap = 0
+            for ring in port.rings:
+                fabric.ports[ring.number].hot = fabric.ports[ring.number].tap = 0
         for port in self.ports.values():
             if port.tap_of:
                 fabric.ports[port.number].attached = 2
-                fabric.ports[self.ports[port.tap_of].number].tap = port.number + 1
+                for ring in self.ports[port.tap_of].rings:
+                    fabric.ports[ring.number].tap = port.number + 1
+        fabric.n_ringed = sum(len(p.rings) > 1 for p in self.ports.values())
         fabric.n_taps = len(self.ports) - len(members)
         self._count_policed()
         fabric.n_patient = sum(bool(fabric.ports[p.number].patient) for p in self.ports.values())
         fabric.n_members = len(members)
         workers = self.crew.views
-        for k, view in enumerate(workers):
-            mine = [p for p in members if p.number % len(workers) == k]
-            view.read_from([p.number for p in mine], [p.place for p in mine])
+        for w, view in enumerate(workers):
+            mine = [ring for p in members for k, ring in enumerate(p.rings) if (p.number + k) % len(workers) == w]
+            view.read_from([ring.number for ring in mine], [ring.place for ring in mine])
 
     def _room(self, size: int) -> int:
         if self._free.get(size):
@@ -238,12 +285,14 @@ class Switch:
                 self.detach(tap)
             with self.held():
                 del self.ports[name]
-                self.fabric.ports[port.number].attached = 0
+                for ring in port.rings:
+                    self.fabric.ports[ring.number].attached = 0
                 self._set_members()
                 if not port.tap_of:
                     self.module.port_detached(port.number)
-                self.crew.unmap_at(self.fabric.memory.offset + port.place, port.layout.port_bytes)
-            self._free.setdefault(port.layout.port_bytes, []).append(port.place)
+                for ring in port.rings:
+                    self.crew.unmap_at(self.fabric.memory.offset + ring.place, port.layout.port_bytes)
+            self._free.setdefault(port.layout.port_bytes, []).extend(ring.place for ring in port.rings)
 
     def _port(self, name: str) -> _Port:
         try:
@@ -257,37 +306,41 @@ class Switch:
             return [self._counters(p) for p in sorted(self.ports.values(), key=lambda p: p.number)]
 
     def _counters(self, port: _Port) -> PortCounters:
-        state, outlet = self.fabric.ports[port.number], self.fabric.outlets[port.number]
-        return PortCounters(port.number, port.name, refused=int(self.fabric.policies[port.number].refused),
-                            **{n: int(getattr(state, n)) for n in ("packets_in", "bytes_in", "dropped", "nowhere")},
-                            **{n: int(getattr(outlet, n)) for n in ("packets_out", "bytes_out", "full", "too_large")})
+        fabric, numbers = self.fabric, [ring.number for ring in port.rings]
+        places = ((fabric.policies, ("refused",)), (fabric.ports, ("packets_in", "bytes_in", "dropped", "nowhere")),
+                  (fabric.outlets, ("packets_out", "bytes_out", "full", "too_large")))
+        sums = {field: sum(int(getattr(states[n], field)) for n in numbers) for states, fields in places for field in fields}
+        return PortCounters(port.number, port.name, **sums)
 
     def limit(self, name: str, bytes_per_s: int, *, burst_bytes: int = 0) -> None:
         """What a port may send, over time (0: as much as it likes): what comes quicker waits in its ring."""
         with self.lock:
-            number = self._port(name).number
+            rings = self._port(name).rings
             if bytes_per_s < 0 or burst_bytes < 0:
                 raise SwitchError("a rate is not negative")
+            share = -(-bytes_per_s // len(rings))
             with self.held():
-                policy = self.fabric.policies[number]
-                policy.rate = (bytes_per_s * ns_per_cycle_32() + 999_999_999) // 1_000_000_000
-                policy.burst = policy.tokens = burst_bytes or max(bytes_per_s // 100, 32 * BUFFER_BYTES)
-                policy.since_cycles = read_cycles()
+                for ring in rings:
+                    policy = self.fabric.policies[ring.number]
+                    policy.rate = (share * ns_per_cycle_32() + 999_999_999) // 1_000_000_000
+                    policy.burst = policy.tokens = burst_bytes // len(rings) or max(share // 100, 32 * BUFFER_BYTES)
+                    policy.since_cycles = read_cycles()
+                    self._police(ring.number)
                 self.limits[name] = bytes_per_s
-                self._police(number)
 
     def allow(self, name: str, addresses: Sequence[str]) -> None:
         """The Ethernet addresses that a port may send from; none: any. Frames from others are dropped and counted."""
         values = [ethernet_address(a) for a in addresses]
         with self.lock:
-            number = self._port(name).number
+            rings = self._port(name).rings
             if len(values) > MAX_ALLOWED:
                 raise SwitchError(f"a port can be held to {MAX_ALLOWED} addresses, not {len(values)}")
             with self.held():
-                for k, value in enumerate(values):
-                    self.fabric.allowed[number * MAX_ALLOWED + k] = cast(Any, value)
-                self.fabric.policies[number].n_allowed = len(values)
-                self._police(number)
+                for ring in rings:
+                    for k, value in enumerate(values):
+                        self.fabric.allowed[ring.number * MAX_ALLOWED + k] = cast(Any, value)
+                    self.fabric.policies[ring.number].n_allowed = len(values)
+                    self._police(ring.number)
 
     def _police(self, number: int) -> None:
         policies = self.fabric.policies
@@ -295,7 +348,7 @@ class Switch:
         self._count_policed()
 
     def _count_policed(self) -> None:
-        self.fabric.n_policed = sum(bool(self.fabric.policies[p.number].is_set) for p in self.ports.values())
+        self.fabric.n_policed = sum(bool(self.fabric.policies[r.number].is_set) for p in self.ports.values() for r in p.rings)
 
     def limit_of(self, name: str) -> tuple[int, list[str]]:
         """(bytes a second, addresses) as they were set."""

@@ -224,8 +224,9 @@ class _Handler(socketserver.StreamRequestHandler):
         """Hand the port's memory over; it is there until this connection ends."""
         try:
             text = json.dumps({"result": {"name": port.name, "number": port.number}}).encode() + b"\n"
-            socket.send_fds(self.request, [text], [port.descriptor])
-            os.close(port.descriptor)
+            socket.send_fds(self.request, [text], port.descriptors)
+            for descriptor in port.descriptors:
+                os.close(descriptor)
             while self.request.recv(1 << 16):
                 pass
         except OSError:

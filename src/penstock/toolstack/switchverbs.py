@@ -20,11 +20,11 @@ __all__ = ["OpenedPort", "SwitchVerbs"]
 
 @dataclass(frozen=True)
 class OpenedPort:
-    """An answer that carries a descriptor; the port is there as long as the connection that asked for it."""
+    """An answer that carries descriptors; the port is there as long as the connection that asked for it."""
 
     name: str
     number: int
-    descriptor: int
+    descriptors: list[int]
     release: Callable[[], None]
 
 
@@ -43,11 +43,11 @@ class SwitchVerbs:
         except (SwitchError, RingError, ModuleError, DeviceError, DatapathError, CompileError) as error:
             raise DomainError(str(error)) from None
 
-    def do_switch_open(self, name: str, slots: int = 256, patient: bool = False, tap_of: str = "") -> OpenedPort:
+    def do_switch_open(self, name: str, slots: int = 256, rings: int = 1, patient: bool = False, tap_of: str = "") -> OpenedPort:
         switch, port = split(name)
-        descriptor = self.switches.open(name, slots=slots, patient=patient, tap_of=tap_of)
+        descriptors = self.switches.open(name, slots=slots, rings=rings, patient=patient, tap_of=tap_of)
         number = self.switches.find(switch).ports[port].number
-        return OpenedPort(name, number, descriptor, lambda: self._close(name, number))
+        return OpenedPort(name, number, descriptors, lambda: self._close(name, number))
 
     def _close(self, name: str, number: int) -> None:
         """The port may be gone, or be another's."""
@@ -59,8 +59,8 @@ class SwitchVerbs:
     def do_switch_list(self, switch: str = "") -> list[dict[str, Any]]:
         return [dataclasses.asdict(info) for info in self.switches.infos(switch)]
 
-    def do_switch_make(self, switch: str, module: str = "learning") -> None:
-        made = self.switches.make(switch, module=module, persistent=True)
+    def do_switch_make(self, switch: str, module: str = "learning", workers: int = 0) -> None:
+        made = self.switches.make(switch, module=module, persistent=True, workers=workers)
         if made.module.name != module.split()[0]:
             made.set_module(module)
 

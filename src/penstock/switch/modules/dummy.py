@@ -14,6 +14,7 @@ class Dummy(Module):
     """Every frame goes to one port, without a look at it: ``dummy PORT`` (1)."""
 
     name = "dummy"
+    is_parallel = True
 
     def __init__(self, to: int = 1):
         self.to = to

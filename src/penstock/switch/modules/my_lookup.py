@@ -12,6 +12,7 @@ class MyLookup(Module):
     """The last byte of the IPv4 destination address is the number of the port."""
 
     name = "my_lookup"
+    is_parallel = True
 
     @datapath
     def lookup(self, frame: Frame, source: u32) -> u32:

@@ -21,6 +21,7 @@ class Patch(Module):
     """
 
     name = "patch"
+    is_parallel = True
 
     def __init__(self) -> None:
         #: the port at the other end, plus one; 0: none
