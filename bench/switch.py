@@ -28,6 +28,7 @@ from penstock.runtime.image import LoadedImage
 from penstock.switch.catalog import make_module
 from penstock.switch.crew import Crew
 from penstock.switch.fabric import Fabric, port_state
+from penstock.switch.joined import Forwarder
 from penstock.switch.module import Module
 from penstock.switch.program import FabricProgram
 from table import show
@@ -43,7 +44,7 @@ def by_hand() -> ctypes.CDLL | None:
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder) / "switch.so"
         try:
-            subprocess.run(["gcc", "-O3", "-march=native", "-shared", "-fPIC", "-o", library, HERE / "switch.c"], check=True)
+            subprocess.run(["gcc", "-O3", "-march=native", "-shared", "-fPIC", "-pthread", "-o", library, HERE / "switch.c"], check=True)
         except (OSError, subprocess.CalledProcessError):
             return None
         code = ctypes.CDLL(str(library))
@@ -289,20 +290,27 @@ def address(port: OpenPort, word: int = 0) -> ctypes.c_void_p:
 
 def two_processes(code: ctypes.CDLL) -> list[list[object]]:
     """A program that sends and receives, on one core, through the switch of another process, on the other."""
+    from penstock.toolstack.client import Client
     from penstock.toolstack.openport import RemotePort
 
     rows: list[list[object]] = []
     with tempfile.TemporaryDirectory() as folder:
         os.environ["PENSTOCK_RUN"] = folder
-        for size, promised in ((60, 50.0), (1514, 18.0)):
-            with RemotePort("vale0:a") as a, RemotePort("vale0:b") as b:
+        with Client(until_empty=False) as client:
+            client.switch_make(switch="vale1", module="learning 0", trusting=True)
+        for switch, size, promised in (("vale0", 60, 50.0), ("vale0", 1514, 18.0), ("vale1", 60, None), ("vale1", 1514, None)):
+            with RemotePort(f"{switch}:a") as a, RemotePort(f"{switch}:b") as b:
                 learnt(a, b, size)
                 rates = []
                 for _ in range(ROUNDS + 1):
                     started = time.monotonic()
-                    got = code.stream(address(a), address(a, a._tx), address(b, b._rx), a.memory.layout.slots, ctypes.c_uint64(FRAMES))
+                    got = code.stream(address(a), address(a, a._tx), address(b, b._rx), a.memory.layout.slots,
+                                      *forwarding(a), ctypes.c_uint64(FRAMES))
                     rates.append(got / (time.monotonic() - started) / 1e6)
-            rows.append([f"learning, {size} bytes", statistics.median(rates[1:]), promised])
+            how = "forwarded by the sender" if switch == "vale1" else "by the switch"
+            rows.append([f"learning, {size} bytes, {how}", statistics.median(rates[1:]), promised])
+        with Client() as client:
+            client.shutdown()
     return rows
 
 
@@ -320,8 +328,44 @@ def round_trip(code: ctypes.CDLL) -> list[list[object]]:
             code.round_trips(*words, ctypes.c_uint64(100))
             times.append((time.perf_counter_ns() - started) / 100 / 1e3)
     times.sort()
-    return [["polling, median of 100 each, us", times[len(times) // 2], 1.0],
+    asleep = [row for how in ("worker", "trusting", "bare") for cores in (1, 2)
+              for row in sleeping_round_trip(code, cores, how)]
+    return [*asleep, ["polling, median of 100 each, us", times[len(times) // 2], 1.0],
             ["polling, 99 of 100, us", times[len(times) * 99 // 100], None]]
+
+
+def forwarding(*ports: OpenPort) -> list[object]:
+    """How programs forward themselves, for C: the function, and its argument for each port."""
+    found = [p.memory.forward.function if isinstance(p.memory.forward, Forwarder) else (0, 0) for p in ports]
+    return [ctypes.c_void_p(found[0][0]), *(ctypes.c_uint64(argument) for _, argument in found)]
+
+
+def sleeping_round_trip(code: ctypes.CDLL, cores: int, how: str) -> list[list[object]]:
+    """The same where both ends and the switch sleep in between, all on one core or free to move.
+
+    ``how``: the switch's worker forwards, the senders do, or (bare) nobody: what two futex calls cost.
+    """
+    from penstock.switch import Switch
+
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, set(sorted(allowed)[:cores]))
+    try:
+        with Switch("vale0", "learning 0", trusting=how == "trusting") as switch:
+            a, b = switch.open("a"), switch.open("b")
+            learnt(a, b, 60)
+            words = [w for p in (a, b) for w in (address(p), address(p, p._tx), address(p, p._rx))]
+            given = forwarding(a, b)
+            other_sides = [(ctypes.c_void_p * 2)(address(p), address(p, p._rx)) for p in (b, a)]
+            if how == "bare":
+                given = [code.bare, *(ctypes.c_uint64(ctypes.addressof(side)) for side in other_sides)]
+            took = (ctypes.c_uint64 * 3000)()
+            code.calls(*words, *given, ctypes.c_uint64(len(took)), took)
+    finally:
+        os.sched_setaffinity(0, allowed)
+    times = sorted(took)
+    where = ("one core" if cores == 1 else f"{cores} cores") + f", {how}"
+    return [[f"all asleep, {where}: median, us", times[len(times) // 2] / 1e3, 8.0 if cores == 1 and how == "trusting" else None],
+            [f"all asleep, {where}: 99 of 100, us", times[len(times) * 99 // 100] / 1e3, None]]
 
 
 def main() -> None:

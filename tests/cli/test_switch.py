@@ -76,6 +76,23 @@ def test_switches_are_made_with_their_first_port_and_gone_with_their_last() -> N
         assert time.monotonic() < end
 
 
+def test_a_switch_has_as_many_workers_as_asked_for_and_its_ports_as_many_rings() -> None:
+    switch("make", "--workers", "2", "vale5", "dummy", "1")
+    switch("make", "--trusting", "vale6")
+    assert switch("list", "vale5")[0].startswith("vale5: module dummy, 0 ports, stays without ports, 2 workers\n")
+    assert "its programs forward themselves" in switch("list", "vale6")[0]
+    assert "is there, with 2 workers" in switch("make", "--workers", "3", "vale5", status=1)[1]
+    with RemotePort("vale5:a", rings=2) as a, RemotePort("vale5:b") as b:
+        assert len(a.further) == 1
+        for ring in (a, *a.further):
+            ring.send(FRAME)
+            assert b.receive(2) == FRAME
+        assert "tx_rings: 2\nrx_rings: 2\n" in command("vale_ctl", "-g", "vale5:a")[0]
+    command("pkt_gen", "-i", "vale6:gen", "-f", "tx", "-n", "1000", "-w", "0")
+    for name in ("vale5", "vale6"):
+        switch("destroy", name)
+
+
 def test_a_program_that_is_killed_gives_its_port_back() -> None:
     with RemotePort("vale0:stays"):
         code = "from penstock.toolstack.openport import RemotePort; p = RemotePort('vale0:dies'); print(p.number, flush=True); import time; time.sleep(60)"

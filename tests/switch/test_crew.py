@@ -174,3 +174,20 @@ def test_a_port_with_several_rings_gives_each_sender_one_of_them_in_order() -> N
 def test_more_rings_than_there_can_be_are_refused() -> None:
     with Switch("vale0") as switch, pytest.raises(SwitchError, match="at most 8"):
         switch.open_rings("p", 9)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_is_for_all_and_what_is_for_a_further_ring_go_together(workers: int) -> None:
+    with Switch("vale0", ToNumber(), workers=workers) as switch:
+        wide = switch.open_rings("wide", 2)
+        senders = [switch.open(f"s{k}") for k in range(2)]
+        for sender in senders:
+            for k in range(30):
+                assert sender.put(bytes([255 if k % 3 == 0 else 0, k]) + bytes(58))
+            sender.flush()
+        came = [list(iter(lambda r=ring: r.receive(0.2), None)) for ring in wide]  # type: ignore[misc]
+        # The first sender's number is 1: its own ring is the second one. What is for all goes to the first.
+        alone = [f[1] for f in came[1]]
+        assert alone == [k for k in range(30) if k % 3]
+        assert len(came[0]) == 20 + 10 + 10
+        assert switch.counters()[0].packets_out == 60

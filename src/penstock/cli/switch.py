@@ -56,6 +56,7 @@ def _list(o: _Options) -> None:
         count = len(info["ports"])
         stays = ", stays without ports" if info["persistent"] else ""
         stays += f", {info['workers']} workers" if info["workers"] > 1 else ""
+        stays += ", its programs forward themselves" if info["trusting"] else ""
         print(f"{info['name']}: module {info['module']}, {count} port{'s' * (count != 1)}{stays}")
         if info["ports"]:
             rows = [("  port", "no", "kind", "slots", "frames in", "bytes in", "frames out", "bytes out", "lost")]
@@ -77,7 +78,7 @@ def _list(o: _Options) -> None:
 
 def _make(o: _Options) -> None:
     with Client(o.socket) as client:
-        client.switch_make(switch=o.switch, module=_module_words(o.module) or "learning", workers=o.workers)
+        client.switch_make(switch=o.switch, module=_module_words(o.module) or "learning", workers=o.workers, trusting=o.trusting)
 
 
 def _module_words(words: Sequence[str]) -> str:
@@ -196,6 +197,7 @@ COMMANDS: dict[str, tuple[Callable[[_Options], None], str, tuple[_Argument, ...]
                                          (("--once",), {"action": "store_true", "help": "one look"}))),
     "make": (_make, "make a switch that stays without ports", (
         (("--workers",), {"type": int, "default": 0, "metavar": "N", "help": "threads that forward, before its name (1)"}),
+        (("--trusting",), {"action": "store_true", "help": "programs forward what they send themselves, in memory that all share"}),
         _SWITCH, (("module",), {"nargs": argparse.REMAINDER, "help": "its module and the module's arguments (learning)"}))),
     "destroy": (_destroy, "detach all ports; the switch goes", (_SWITCH,)),
     "attach": (_attach, "attach an interface of this machine, as in vale0:eth0", (

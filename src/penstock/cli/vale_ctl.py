@@ -84,8 +84,8 @@ def _do(client: Client, flag: str, name: str, slots: int, *, verbose: bool) -> N
             print(f"bridge_idx: {port['switch_number']}\nport_idx:   {port['counters']['number']}")
         case "-g":
             port = _find(client, name)
-            slots = port["slots"]
-            print(f"memsize:  {_port_bytes(slots)}\ntx_slots: {slots}\nrx_slots: {slots}\ntx_rings: 1\nrx_rings: 1\n"
+            slots, rings = port["slots"], port["rings"]
+            print(f"memsize:  {rings * _port_bytes(slots)}\ntx_slots: {slots}\nrx_slots: {slots}\ntx_rings: {rings}\nrx_rings: {rings}\n"
                   f"mem_id:   {port['counters']['number'] + 1}")
         case _:
             raise DomainError("each device has threads of its own here: there is nothing to poll")

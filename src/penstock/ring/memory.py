@@ -7,6 +7,7 @@ import fcntl
 import mmap
 import os
 import struct
+from typing import Protocol
 
 from penstock.datapath.ports import MAX_SLOTS, MIN_SLOTS, PortLayout
 
@@ -23,11 +24,21 @@ class RingError(Exception):
     """A port cannot be made or opened, or its other side broke the rules; the message says why."""
 
 
+class Forwards(Protocol):
+    """Moves on what a port's rings hold, in the caller's thread."""
+
+    def __call__(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
 class PortMemory:
     """Both rings of a port, with ``slots`` slots each (a power of two, 16 to 4096): made here, or opened from a descriptor."""
 
     #: where the port lies in its file
     offset = 0
+    #: where nobody else looks at these rings: what moves on what was put into them
+    forward: Forwards | None = None
 
     def __init__(self, slots: int = 256, *, descriptor: int | None = None):
         if descriptor is None:
@@ -42,7 +53,19 @@ class PortMemory:
         else:
             self.descriptor = descriptor
             self.layout = _layout_of(descriptor)
-        self._map = mmap.mmap(self.descriptor, self.layout.port_bytes, flags=mmap.MAP_SHARED)
+        self._owns_descriptor = True
+        self._map_it()
+
+    @classmethod
+    def placed(cls, descriptor: int, offset: int, layout: PortLayout) -> PortMemory:
+        """Rings that lie in a larger file, whose descriptor stays its owner's."""
+        made = cls.__new__(cls)
+        made.descriptor, made.offset, made.layout, made._owns_descriptor = descriptor, offset, layout, False
+        made._map_it()
+        return made
+
+    def _map_it(self) -> None:
+        self._map = mmap.mmap(self.descriptor, self.layout.port_bytes, flags=mmap.MAP_SHARED, offset=self.offset)
         self._anchor = ctypes.c_char.from_buffer(self._map)
         self.address = ctypes.addressof(self._anchor)
         self.bytes = memoryview(self._map)
@@ -54,7 +77,10 @@ class PortMemory:
             self.bytes.release()
             del self._anchor
             self._map.close()
-            os.close(self.descriptor)
+            if self.forward is not None:
+                self.forward.close()
+            if self._owns_descriptor:
+                os.close(self.descriptor)
             self.descriptor = -1
 
     def __enter__(self) -> PortMemory:

@@ -65,10 +65,13 @@ class OpenPort(Side):
         return True
 
     def flush(self) -> None:
-        words = self._words
-        words[self._tx + TAIL] = self._tail
-        self.fence()
-        self.call()
+        """The switch moves what was put; or this program does. Then what finds no room at a patient port goes with a later flush."""
+        self._words[self._tx + TAIL] = self._tail
+        if self.memory.forward is not None:
+            self.memory.forward()
+        else:
+            self.fence()
+            self.call()
 
     def _get(self) -> bytes | None:
         words = self._words

@@ -47,6 +47,8 @@ _LENGTH = 0xFFFF
 _PATIENCE = 64
 #: ports without traffic that are looked at in a round, where nothing moved and where something did
 _SCAN, _SCAN_BUSY = 8, 2
+#: batches that a program forwards before it looks whether it is to stand still
+_PUSHES = 4
 #: batches that can be on their way into a ring at once
 LEASES = 32
 #: a lock is a word on a cache line of its own
@@ -490,9 +492,18 @@ class Fabric(Stateful):
                             self.tap_list(u32(to), source, True)
                         self.deliver(u32(to), source, True)
             everywhere.count = 0
+            if self.n_ringed != 0:
+                # The first ring of a port hears what is for all; the others have lists of their own.
+                for t in range(n):
+                    if self.own.lists[self.own.touched[t]].count != 0:
+                        self.deliver(u32(self.own.touched[t]), source, False)
             fence(True)
             for m in range(self.n_members):
                 self.look_for_sleeper(u32(self.members[m]))
+            if self.n_ringed != 0:
+                for t in range(n):
+                    if self.own.touched[t] != BROADCAST:
+                        self.look_for_sleeper(u32(self.own.touched[t]))
         else:
             for t in range(n):
                 if self.n_taps != 0:
@@ -555,18 +566,23 @@ class Fabric(Stateful):
         here_buffers: u64 = port.source_buffers
         there_buffers: u64 = target.target_buffers
         total: u64 = 0
-        count: u32 = 0
         lease: u32 = 0
         is_short: bool = True
+        room: u32 = entry.room
         if self.is_parallel:
             self.lock(to)
             self.settle_promises(to, left)
-            count = min(left + more, self.room_for(to))
+            room = self.room_for(to)
+        if with_broadcast:
+            # What is for all takes no room that was promised.
+            if target.patient and left + more + (outlet.left if self.is_parallel else u32(0)) > room:
+                outlet.full += more
+                more = 0
+        count = min(left + more, room)
+        if self.is_parallel:
             first = b if left == 0 or (more != 0 and b < i) else i
             lines = ((self.memory[here_lengths + u64((head + first) & here_mask)] & _LENGTH) + 63) >> 6
             is_short = count * lines <= self.short_lines
-        else:
-            count = min(left + more, entry.room)
         if count != left + more:
             outlet.full += left + more - count
         tail: u32 = outlet.tail
@@ -734,6 +750,21 @@ class Fabric(Stateful):
                 prefetch(self.memory, (self.ports[self.own.sources[ahead]].source + TAIL) * 4)
             total += moved
             if moved == 0 or self.own.n_wake != 0:
+                break
+        return total
+
+    @datapath(inline=False)
+    def push(self, source: u32) -> u64:
+        """For a program that forwards itself: some batches of its port; gives how many slots moved."""
+        total: u64 = 0
+        for _ in range(_PUSHES):
+            n: u32 = 0
+            if self.is_policed(source):
+                n = self.forward(source, True)
+            else:
+                n = self.forward(source, False)
+            total += n
+            if n == 0 or self.own.n_wake != 0:
                 break
         return total
 

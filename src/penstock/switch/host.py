@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from penstock.datapath.ports import MAX_RINGS
 from penstock.device import DeviceError, InterfacePort, Pumped, TapPort
 from penstock.ring import PortMemory, SharedPort
+from penstock.switch.joined import Joining
 from penstock.switch.switch import PortCounters, Switch, SwitchError
 
 __all__ = ["PortInfo", "SwitchHost", "SwitchInfo", "split"]
@@ -38,6 +39,7 @@ class PortInfo:
     switch_number: int
     kind: str
     slots: int
+    rings: int
     #: bytes a second that it may send (0: any number), and from which addresses (none: any)
     limit_bytes_per_s: int
     allowed: list[str]
@@ -54,6 +56,7 @@ class SwitchInfo:
     #: ports that were detached because they broke the rules, and how
     lost: list[tuple[str, str]]
     workers: int
+    trusting: bool
 
 
 @dataclass
@@ -61,6 +64,14 @@ class _Attached:
     kind: str
     memories: list[PortMemory]
     device: Pumped | None
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A descriptor of the memory of each pair of rings, or of a trusting switch's memory; they are the caller's to close."""
+
+    descriptors: list[int]
+    joining: Joining | None = None
 
 
 class SwitchHost:
@@ -87,16 +98,18 @@ class SwitchHost:
                 raise SwitchError(f"there is no switch '{name}' (there are {', '.join(self.switches) or 'none'})")
             return self.switches[name]
 
-    def make(self, name: str, *, module: str = "learning", persistent: bool = False, workers: int = 0) -> Switch:
+    def make(self, name: str, *, module: str = "learning", persistent: bool = False, workers: int = 0, trusting: bool = False) -> Switch:
         """The switch of that name, made where it is not there (with one worker, where no number is asked for)."""
         with self._lock:
+            if name in self.switches and trusting and not self.switches[name].is_trusting:
+                raise SwitchError(f"{name} is there, and is no trusting switch: destroy it first")
             if name in self.switches and workers not in (0, len(self.switches[name].crew.views)):
                 raise SwitchError(f"{name} is there, with {len(self.switches[name].crew.views)} workers: destroy it first")
             if name not in self.switches:
                 if not is_switch(name):
                     raise SwitchError(f"'{name}' is no name for a switch: it begins with 'vale'")
                 number = next(n for n in range(len(self._numbers) + 1) if n not in self._numbers.values())
-                self.switches[name] = Switch(name, module, workers=workers or 1)
+                self.switches[name] = Switch(name, module, workers=workers or 1, trusting=trusting)
                 self._numbers[name] = number
             if persistent:
                 self._persistent.add(name)
@@ -135,21 +148,28 @@ class SwitchHost:
             self._attached[switch_name, port] = _Attached(kind, owned, device)
             return number
 
-    def open(self, name: str, *, slots: int = 256, rings: int = 1, patient: bool = False, tap_of: str = "") -> list[int]:
-        """A virtual port for a program; gives a descriptor of the memory of each pair of rings, which are the caller's to close."""
+    def open(self, name: str, *, slots: int = 256, rings: int = 1, patient: bool = False, tap_of: str = "") -> Opened:
+        """A virtual port for a program."""
         if not 1 <= rings <= MAX_RINGS:
             raise SwitchError(f"{name}: {rings} pairs of rings; a port has 1 to {MAX_RINGS}")
+        switch = self.switches.get(split(name)[0])
+        kind = "tap of " + tap_of if tap_of else "virtual"
+        if switch is not None and switch.is_trusting:
+            if rings > 1:
+                raise SwitchError(f"{name}: the programs at a trusting switch have one pair of rings each")
+            joining = switch.join(split(name)[1], slots=slots, patient=patient, tap_of=tap_of)
+            self._attached[split(name)[0], split(name)[1]] = _Attached(kind, [], None)
+            return Opened([os.dup(switch.crew.descriptor)], joining)
         first, *further = memories = [PortMemory(slots) for _ in range(rings)]
         try:
             if tap_of:
                 self.find(split(name)[0])
-            kind = "tap of " + tap_of if tap_of else "virtual"
             self.attach(name, first, further=further, kind=kind, patient=patient, own=True, tap_of=tap_of)
         except BaseException:
             for memory in memories:
                 memory.close()
             raise
-        return [os.dup(memory.descriptor) for memory in memories]
+        return Opened([os.dup(memory.descriptor) for memory in memories])
 
     def attach_interface(self, name: str, *, host: bool = False, slots: int = 256) -> int:
         """``vale0:eth0``: an interface of this machine, or one made with ``make_interface``.
@@ -242,11 +262,12 @@ class SwitchHost:
     def _info(self, switch: Switch) -> SwitchInfo:
         number = self._numbers[switch.name]
         ports = [
-            PortInfo(switch.name, number, self._kind(switch.name, c.name), switch.ports[c.name].layout.slots, *switch.limit_of(c.name), c)
+            PortInfo(switch.name, number, self._kind(switch.name, c.name), switch.ports[c.name].layout.slots,
+                     len(switch.ports[c.name].rings), *switch.limit_of(c.name), c)
             for c in switch.counters()
         ]
         return SwitchInfo(switch.name, number, switch.module.name, switch.name in self._persistent, ports, list(switch.lost),
-                          len(switch.crew.views))
+                          len(switch.crew.views), switch.is_trusting)
 
     def _kind(self, switch: str, port: str) -> str:
         attached = self._attached.get((switch, port))

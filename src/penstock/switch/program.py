@@ -92,7 +92,8 @@ class FabricProgram(CodeProgram):
     """A fabric with one module; another module can take its place on the same memory."""
 
     def __init__(self, fabric: Fabric, module: Module):
-        super().__init__([("fabric", fabric), ("module", module)], {"turn": 1, "settle": 0, "rouse": 0})
+        entries = {"turn": 1, "settle": 0, "rouse": 0, **({"push": 1} if fabric.is_parallel else {})}
+        super().__init__([("fabric", fabric), ("module", module)], entries)
         self.module = module
 
     def attach(self, memory: Memory) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import threading
 import time
@@ -17,6 +18,7 @@ from penstock.runtime.image import LoadedImage
 from penstock.switch.catalog import make_module
 from penstock.switch.crew import MAX_WORKERS, Crew
 from penstock.switch.fabric import MAX_ALLOWED, Fabric, Outlet, Policy, Reason, port_state
+from penstock.switch.joined import Joining
 from penstock.switch.module import MAX_PORTS, Module
 from penstock.switch.program import FabricProgram
 from penstock.switch.static import ethernet_address, format_ethernet
@@ -93,9 +95,12 @@ class _Follower:
 
 
 class Switch:
-    """One switch, in this process. ``module`` is a name with arguments (``learning 60``) or a Module."""
+    """One switch, in this process. ``module`` is a name with arguments (``learning 60``) or a Module.
 
-    def __init__(self, name: str = "vale0", module: str | Module = "learning", *, workers: int = 1):
+    ``trusting``: programs that open ports forward what they send themselves, in memory that all of them share (JoinedPort).
+    """
+
+    def __init__(self, name: str = "vale0", module: str | Module = "learning", *, workers: int = 1, trusting: bool = False):
         if not 1 <= workers <= MAX_WORKERS:
             raise SwitchError(f"{workers} workers: a switch has 1 to {MAX_WORKERS}")
         if not _NAME.fullmatch(name):
@@ -108,9 +113,9 @@ class Switch:
         self._free: dict[int, list[int]] = {}
         self._end = 0
         self.module = make_module(module) if isinstance(module, str) else module
-        self.fabric = Fabric(_MEMORY_BYTES, self.module, is_parallel=workers > 1)
+        self.fabric = Fabric(_MEMORY_BYTES, self.module, is_parallel=workers > 1 or trusting)
         program = self._program(self.module)
-        self.crew = Crew(self.fabric, program.layout.size + _MODULE_BYTES, workers)
+        self.crew = Crew(self.fabric, program.layout.size + _MODULE_BYTES, workers, is_open=trusting)
         self.memory = self.crew.memory
         program.attach(self.memory)
         self.fabric.now_s = int(time.monotonic())
@@ -156,6 +161,9 @@ class Switch:
 
         ``tap_of``: it receives copies of all that this other port sends and is sent, and sends nothing.
         """
+        if self.is_trusting:
+            joining = self.join(name, slots=slots, patient=patient, tap_of=tap_of)
+            return OpenPort(joining.memory(os.dup(self.crew.descriptor)), name)
         memory = PortMemory(slots)
         try:
             self.attach(name, memory, patient=patient, tap_of=tap_of)
@@ -163,6 +171,26 @@ class Switch:
             memory.close()
             raise
         return OpenPort(memory, name)
+
+    @property
+    def is_trusting(self) -> bool:
+        return self.crew.is_open
+
+    def join(self, name: str, *, slots: int = 256, patient: bool = False, tap_of: str = "") -> Joining:
+        """A port for a program that forwards itself; what it must know for that."""
+        with self.lock:
+            offset = self.fabric.memory.offset
+            with PortMemory(slots) as sized:
+                layout = sized.layout
+            place = self._room(layout.port_bytes)
+            with PortMemory.placed(self.crew.descriptor, offset + place, layout) as memory:
+                memory.bytes[:] = bytes(layout.port_bytes)
+                try:
+                    number = self.attach(name, memory, patient=patient, tap_of=tap_of, place=place)
+                except BaseException:
+                    self._free.setdefault(layout.port_bytes, []).append(place)
+                    raise
+        return Joining(self.crew.plan, number, slots, offset + place)
 
     def open_rings(self, name: str, count: int, *, slots: int = 256, patient: bool = False) -> list[OpenPort]:
         """A port with several pairs of rings, for a program that works on several cores: one OpenPort for each."""
@@ -176,12 +204,15 @@ class Switch:
         return [OpenPort(memory, name) for memory in memories]
 
     def attach(self, name: str, memory: PortMemory | SharedPort, *, further: Sequence[PortMemory] = (), patient: bool = False,
-               tap_of: str = "", chains: bool = True) -> int:
+               tap_of: str = "", chains: bool = True, place: int | None = None) -> int:
         """Attach the rings of a port; gives its number, the lowest one that is free. Traffic of other ports goes on.
 
         Without ``chains`` it is not given frames larger than a slot; domains never are. ``further`` pairs of rings, of the same
         size, are read by other workers; what comes from one ring of a port goes into the same ring of another, in order.
+        ``place``: in a trusting switch, where in its memory the rings are.
         """
+        if self.is_trusting and place is None:
+            raise SwitchError(f"{self.name} is a trusting switch: its ports are those of programs that forward themselves")
         chains = chains and isinstance(memory, PortMemory)
         layout = memory.layout
         with self.lock:
@@ -195,16 +226,20 @@ class Switch:
                     raise SwitchError(f"{self.name}:{tap_of} is tapped already, or a tap itself")
             if len(further) >= MAX_RINGS:
                 raise SwitchError(f"{self.name}:{name}: a port has at most {MAX_RINGS} pairs of rings")
-            rings = [_Rings(number, self._room(layout.port_bytes)) for number in self._numbers(1 + len(further))]
+            numbers = self._numbers(1 + len(further))
+            rings = [_Rings(n, self._room(layout.port_bytes) if place is None else place) for n in numbers]
             number = rings[0].number
             with self.held():
                 port = self.ports[name] = _Port(name, layout, rings, tap_of)
                 self.limits.pop(name, None)
                 for k, (ring, part) in enumerate(zip(rings, (memory, *further))):
-                    self.crew.map_at(self.fabric.memory.offset + ring.place, layout.port_bytes, part.descriptor, part.offset)
+                    if place is None:
+                        self.crew.map_at(self.fabric.memory.offset + ring.place, layout.port_bytes, part.descriptor, part.offset)
                     self._enter(ring, layout, owner=number, ring=k, chains=chains, patient=patient)
                 self._set_rings(port)
                 self.read_indices(port)
+                if place is not None:
+                    self.crew.join(number)
                 self._set_members()
                 if not tap_of:
                     self.module.port_attached(number, name)
@@ -266,7 +301,8 @@ class Switch:
         fabric.n_members = len(members)
         workers = self.crew.views
         for w, view in enumerate(workers):
-            mine = [ring for p in members for k, ring in enumerate(p.rings) if (p.number + k) % len(workers) == w]
+            mine = [ring for p in members for k, ring in enumerate(p.rings)
+                    if (p.number + k) % len(workers) == w and not self.is_trusting]
             view.read_from([ring.number for ring in mine], [ring.place for ring in mine])
 
     def _room(self, size: int) -> int:
@@ -285,6 +321,7 @@ class Switch:
                 self.detach(tap)
             with self.held():
                 del self.ports[name]
+                self.crew.leave(port.number)
                 for ring in port.rings:
                     self.fabric.ports[ring.number].attached = 0
                 self._set_members()

@@ -3,6 +3,8 @@
 ``work(context)``
     Until it is told to end: a turn; the readers that were found asleep are woken; after some turns without a frame, sleep
     until a port calls.
+``forward(context)``
+    For a program that forwards what it sends itself: all that it has put, then its readers are woken. Gives -1 once it may not.
 """
 
 from __future__ import annotations
@@ -52,12 +54,15 @@ class WorkerContext(enum.IntEnum):
     STATE_BYTES = 96
     #: nanoseconds between two looks where not every port can be waited on
     PAUSE = 112
+    #: of a program that forwards itself: its port, and where it has the code; TURN is from there
+    SOURCE = 120
+    CODE = 128
     WAITS = 256
 
 
 @once
 def worker() -> Image:
-    return assemble("switch", {"work": (1, _work)}, [__file__, ports.__file__])
+    return assemble("switch", {"work": (1, _work), "forward": (1, _forward)}, [__file__, ports.__file__])
 
 
 def _work(c: Code) -> None:
@@ -89,6 +94,32 @@ def _work(c: Code) -> None:
     c.store(context, WorkerContext.STATE, WorkerState.ENDED, 32)
     c.futex_wake(c.b.add(context, c.const(WorkerContext.STATE)))
     c.ret(0)
+
+
+def _forward(c: Code) -> None:
+    (context,) = c.args
+    with c.forever() as (again, _):
+        c.swap_if(context, WorkerContext.STATE, WorkerState.PARKED, WorkerState.RUNNING)
+        c.fence()
+        request = c.load(context, WorkerContext.REQUEST)
+        with c.when(c.test("!=", request, 0)):
+            with c.when(c.test("==", request, 2)):
+                c.ret(-1)
+            c.store(context, WorkerContext.STATE, WorkerState.PARKED, 32)
+            c.futex_wake(c.b.add(context, c.const(WorkerContext.STATE)))
+            c.futex_wait(context, WorkerContext.KICK, 0)
+            c.clear(context, WorkerContext.KICK)
+            c.b.branch(again)
+        turn = c.b.add(c.load(context, WorkerContext.CODE), c.load(context, WorkerContext.TURN))
+        moved = c.call_at(turn, c.load(context, WorkerContext.MEMORY), c.load(context, WorkerContext.SOURCE))
+        _wake(c, context)
+        c.store(context, WorkerContext.STATE, WorkerState.PARKED, 32)
+        c.fence()
+        with c.when(c.test("!=", c.load(context, WorkerContext.REQUEST), 0)):
+            c.futex_wake(c.b.add(context, c.const(WorkerContext.STATE)))
+        with c.when(c.test("==", moved, 0)):
+            c.ret(0)
+    c.b.unreachable()
 
 
 def _wake(c: Code, context: Any) -> None:

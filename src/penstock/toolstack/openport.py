@@ -22,7 +22,7 @@ class RemotePort(OpenPort):
     """``vale0:p1``, made now and gone with this object or this process. A toolstack is started where none runs.
 
     ``tap_of`` is a port of the same switch: all that it sends and is sent comes here too. With several pairs of ``rings`` this is the
-    first, and ``further`` are the others: each can be used by a thread of its own.
+    first, and ``further`` are the others: each can be used by a thread of its own. At a trusting switch this program forwards itself.
     """
 
     def __init__(self, name: str, *, slots: int = 256, rings: int = 1, patient: bool = False, tap_of: str = "", path: Path | None = None):
@@ -37,7 +37,12 @@ class RemotePort(OpenPort):
             self._connection.close()
             raise DomainError(answer.get("error", "the toolstack gave no port"))
         self.number = int(answer["result"]["number"])
-        super().__init__(PortMemory(descriptor=descriptors[0]), name)
+        if given := answer["result"].get("joining"):
+            from penstock.switch.joined import Joining
+
+            super().__init__(Joining.from_json(given).memory(descriptors[0]), name)
+        else:
+            super().__init__(PortMemory(descriptor=descriptors[0]), name)
         self.further = [OpenPort(PortMemory(descriptor=d), name) for d in descriptors[1:]]
 
     def _ask(self, path: Path, request: bytes) -> tuple[bytes, list[int]]:

@@ -223,7 +223,7 @@ class _Handler(socketserver.StreamRequestHandler):
     def _hold(self, port: OpenedPort) -> None:
         """Hand the port's memory over; it is there until this connection ends."""
         try:
-            text = json.dumps({"result": {"name": port.name, "number": port.number}}).encode() + b"\n"
+            text = json.dumps({"result": {"name": port.name, "number": port.number, "joining": port.joining}}).encode() + b"\n"
             socket.send_fds(self.request, [text], port.descriptors)
             for descriptor in port.descriptors:
                 os.close(descriptor)

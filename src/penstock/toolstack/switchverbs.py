@@ -25,6 +25,7 @@ class OpenedPort:
     name: str
     number: int
     descriptors: list[int]
+    joining: dict[str, Any] | None
     release: Callable[[], None]
 
 
@@ -45,9 +46,10 @@ class SwitchVerbs:
 
     def do_switch_open(self, name: str, slots: int = 256, rings: int = 1, patient: bool = False, tap_of: str = "") -> OpenedPort:
         switch, port = split(name)
-        descriptors = self.switches.open(name, slots=slots, rings=rings, patient=patient, tap_of=tap_of)
+        opened = self.switches.open(name, slots=slots, rings=rings, patient=patient, tap_of=tap_of)
         number = self.switches.find(switch).ports[port].number
-        return OpenedPort(name, number, descriptors, lambda: self._close(name, number))
+        joining = opened.joining.to_json() if opened.joining else None
+        return OpenedPort(name, number, opened.descriptors, joining, lambda: self._close(name, number))
 
     def _close(self, name: str, number: int) -> None:
         """The port may be gone, or be another's."""
@@ -59,8 +61,8 @@ class SwitchVerbs:
     def do_switch_list(self, switch: str = "") -> list[dict[str, Any]]:
         return [dataclasses.asdict(info) for info in self.switches.infos(switch)]
 
-    def do_switch_make(self, switch: str, module: str = "learning", workers: int = 0) -> None:
-        made = self.switches.make(switch, module=module, persistent=True, workers=workers)
+    def do_switch_make(self, switch: str, module: str = "learning", workers: int = 0, trusting: bool = False) -> None:
+        made = self.switches.make(switch, module=module, persistent=True, workers=workers, trusting=trusting)
         if made.module.name != module.split()[0]:
             made.set_module(module)
 
