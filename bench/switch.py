@@ -230,7 +230,7 @@ class Senders:
         view.release()
         self.fabric.n_members = count + 1
         for i, worker in enumerate(self.crew.views):
-            worker.own.sources[0], worker.own.n_sources = i + 1, 1  # type: ignore[assignment, call-overload]
+            worker.read_from([i + 1], [layout.port_bytes * (i + 1)])
         self.base, self.layout = self.fabric.memory.offset, layout
 
     def run(self, batch: int, seconds: float) -> float:
