@@ -1,9 +1,17 @@
 """Elements that choose one of their outputs or inputs: Switch and its relatives."""
 
-from penstock.elements import ConfigureError, Element, HandlerError, Packet, datapath, i32, u32
-from penstock.lang.arguments import ArgumentError, parse_int
+from functools import partial
+from typing import Any, cast
 
-__all__ = ["HashSwitch", "PullSwitch", "RandomSwitch", "RoundRobinSwitch", "StaticPullSwitch", "StaticSwitch", "Switch"]
+from penstock.elements import Array, ConfigureError, Element, HandlerError, Packet, datapath, i32, u8, u32
+from penstock.lang.arguments import ArgumentError, parse_bool, parse_int
+
+__all__ = [
+    "HashSwitch", "Hub", "InputSwitch", "PullSwitch", "RandomSwitch", "RoundRobinSwitch", "SimplePullSwitch", "StaticPullSwitch",
+    "StaticSwitch", "StrideSwitch", "Suppressor", "Switch",
+]
+
+_STRIDE1 = 1 << 16
 
 
 class Switch(Element):
@@ -215,3 +223,183 @@ class HashSwitch(Element):
                 self.output((total ^ (total >> 4)) & (self.noutputs - 1)).push(p)
             else:
                 self.output(total % self.noutputs).push(p)
+
+
+class InputSwitch(Element):
+    """Pass packets from one input, which can be changed while it runs; those from others are dropped.
+
+    Arguments:
+        INPUT: the input; negative drops all.
+
+    Handlers:
+        switch (read/write): the input.
+
+    Example:
+        InfiniteSource(LIMIT 2, STOP true) -> s :: InputSwitch(0) -> Discard; Idle -> [1] s;
+    """
+
+    ports = "-/1"
+    processing = "h/h"
+
+    chosen: i32
+
+    def configure(self, input: int = 0) -> None:
+        if input >= self.ninputs:
+            raise ConfigureError(f"input must be < {self.ninputs}")
+        self.chosen = max(input, -1)
+
+    def add_handlers(self) -> None:
+        self.add_read("switch", lambda: self.chosen)
+        self.add_write("switch", self._set)
+
+    def _set(self, text: str) -> None:
+        try:
+            number = parse_int(text.strip())
+        except ArgumentError:
+            raise HandlerError("switch input must be integer") from None
+        self.chosen = number if 0 <= number < self.ninputs else -1
+
+    @datapath
+    def push(self, port: int, p: Packet) -> None:
+        if self.chosen == port:
+            self.output(0).push(p)
+        else:
+            p.kill()
+
+
+class SimplePullSwitch(PullSwitch):
+    """PullSwitch by its older name.
+
+    Arguments:
+        INPUT: the input; negative gives no packets.
+
+    Handlers:
+        switch (read/write): the input.
+
+    Example:
+        InfiniteSource(LIMIT 2, STOP true) -> Queue -> s :: SimplePullSwitch(0) -> Discard; Idle -> [1] s;
+    """
+
+
+class StrideSwitch(Element):
+    """Send packets to the outputs in proportion to their tickets (Waldspurger and Weihl 1995).
+
+    Arguments:
+        TICKETS...: one number for each output.
+
+    Handlers:
+        tickets0, tickets1, ... (read/write).
+
+    Example:
+        InfiniteSource(LIMIT 8, STOP true) -> s :: StrideSwitch(1, 3); s[0] -> Discard; s[1] -> Discard;
+    """
+
+    ports = "1/1-"
+    processing = "h/h"
+
+    def configure(self, *tickets: int) -> None:
+        if len(tickets) != self.noutputs:
+            raise ConfigureError(f"need {self.noutputs} arguments, one per output port")
+        for t in tickets:
+            if not 0 < t <= _STRIDE1:
+                raise ConfigureError(f"number of tickets must be between 1 and {_STRIDE1}")
+        self.tickets = list(tickets)
+        self.strides = Array(u32, self.noutputs, [_STRIDE1 // t for t in tickets])
+        self.passes = Array(u32, self.noutputs, [_STRIDE1 // t for t in tickets])
+
+    def add_handlers(self) -> None:
+        for i in range(self.noutputs):
+            self.add_read(f"tickets{i}", partial(self.tickets.__getitem__, i))
+            self.add_write(f"tickets{i}", partial(self._set_tickets, i))
+
+    def _set_tickets(self, number: int, text: str) -> None:
+        tickets = parse_int(text.strip())
+        if not 0 < tickets <= _STRIDE1:
+            raise HandlerError(f"tickets must be between 1 and {_STRIDE1}")
+        self.tickets[number] = tickets
+        self.strides[number] = _STRIDE1 // tickets
+
+    @datapath
+    def push(self, port: int, p: Packet) -> None:
+        best: u32 = 0
+        low: u32 = self.passes[0]
+        for k in range(self.noutputs):
+            # Passes wrap around; their differences are small.
+            if self.passes[k] - low >= 0x8000_0000:
+                best = u32(k)
+                low = self.passes[k]
+        self.passes[best] = low + self.strides[best]
+        self.output(best).push(p)
+
+
+class Hub(Element):
+    """Send each packet to all outputs but the one with the number of the input that it came from.
+
+    Example:
+        h :: Hub; InfiniteSource(LIMIT 2, STOP true) -> [0] h; Idle -> [1] h; Idle -> [2] h;
+        h[0] -> Discard; h[1] -> Discard; h[2] -> Discard;
+    """
+
+    ports = "-/="
+    processing = "h/h"
+
+    @datapath
+    def push(self, port: int, p: Packet) -> None:
+        last = self.noutputs - 1 if port != self.noutputs - 1 else self.noutputs - 2
+        for i in tuple(range(self.noutputs)):
+            if i != port and i != last:
+                q = p.clone()
+                if q is not None:
+                    self.output(i).push(q)
+        if last >= 0:
+            self.output(last).push(p)
+        else:
+            p.kill()
+
+
+class Suppressor(Element):
+    """Pass packets through, input by input, unless an input is switched off: then they are dropped, or not pulled.
+
+    Handlers:
+        active0, active1, ... (read/write): whether the input passes packets. reset, allow_all (write): all do.
+
+    Example:
+        InfiniteSource(LIMIT 2, STOP true) -> Suppressor -> Discard;
+    """
+
+    ports = "-/="
+    processing = "a/a"
+    flow = "#/#"
+
+    def configure(self) -> None:
+        self.active = Array(u8, max(self.ninputs, 1), [1] * self.ninputs)
+
+    def add_handlers(self) -> None:
+        for i in range(self.ninputs):
+            self.add_read(f"active{i}", partial(self._is_active, i))
+            self.add_write(f"active{i}", partial(self._set_active, i))
+        self.add_write("reset", self._allow_all, flags="b")
+        self.add_write("allow_all", self._allow_all, flags="b")
+
+    def _is_active(self, port: int) -> bool:
+        return bool(self.active[port])
+
+    def _set_active(self, port: int, text: str) -> None:
+        self.active[port] = cast(Any, int(parse_bool(text.strip())))
+
+    def _allow_all(self, text: str) -> None:
+        for i in range(self.ninputs):
+            self.active[i] = cast(Any, 1)
+
+    @datapath
+    def push(self, port: int, p: Packet) -> None:
+        if self.active[port] != 0:
+            self.output(port).push(p)
+        else:
+            p.kill()
+
+    @datapath
+    def pull(self, port: int) -> Packet | None:
+        if self.active[port] == 0:
+            return None
+        return self.input(port).pull()

@@ -1,0 +1,57 @@
+"""Elements that do what others do, under the names that configurations use."""
+
+from penstock.elements.standard.discard import Discard
+from penstock.elements.standard.idle import Idle
+from penstock.elements.standard.queue import FullNoteQueue, Queue
+
+__all__ = ["DiscardNoFree", "MSQueue", "QuickNoteQueue", "SimpleIdle"]
+
+
+class SimpleIdle(Idle):
+    """Idle by its older name.
+
+    Example:
+        SimpleIdle -> Discard;
+    """
+
+
+class DiscardNoFree(Discard):
+    """Drop all packets. Click keeps their memory, for measurements; here buffers always come back.
+
+    Arguments:
+        ACTIVE: false: packets stay where they are, where they can be pulled. BURST: packets pulled at a time.
+
+    Handlers:
+        count (read), reset (write), active, burst (read/write).
+
+    Example:
+        InfiniteSource(LIMIT 2, STOP true) -> DiscardNoFree;
+    """
+
+
+class QuickNoteQueue(FullNoteQueue):
+    """A queue that tells its neighbours when it is empty or full; the same as Queue.
+
+    Arguments:
+        CAPACITY: packets it holds (1000).
+
+    Handlers:
+        length, highwater_length, drops (read), capacity (read/write), reset_counts, reset (write).
+
+    Example:
+        InfiniteSource(LIMIT 5) -> QuickNoteQueue -> Unqueue -> Discard;
+    """
+
+
+class MSQueue(Queue):
+    """A queue that several threads may fill; here the same as Queue.
+
+    Arguments:
+        CAPACITY: packets it holds (1000).
+
+    Handlers:
+        length, highwater_length, drops (read), capacity (read/write), reset_counts, reset (write).
+
+    Example:
+        InfiniteSource(LIMIT 5) -> MSQueue -> Unqueue -> Discard;
+    """
