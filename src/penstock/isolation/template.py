@@ -152,7 +152,9 @@ def _seeds(router: Router) -> list[int]:
     def look(item: Stateful) -> None:
         for _, inner in item.state_objects():
             if isinstance(inner, Table):
-                found.append(inner._offsets["seed"])
+                # What is in a table already lies where this seed put it.
+                if not inner.entries:
+                    found.append(inner._offsets["seed"])
             elif isinstance(inner, Stateful):
                 look(inner)
 

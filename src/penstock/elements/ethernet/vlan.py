@@ -1,10 +1,10 @@
 """VLANEncap, VLANDecap and StripEtherVLANHeader: IEEE 802.1Q tags."""
 
-from penstock.elements import ConfigureError, Element, HandlerError, Packet, datapath, u16, u32
-from penstock.lang.arguments import UInt16, UInt32, Word, parse_int
+from penstock.elements import ConfigureError, Element, HandlerError, Packet, datapath, u16, u32, u48
+from penstock.lang.arguments import EtherAddress, UInt16, UInt32, Word, parse_ether, parse_int, unparse_ether
 from penstock.packet.headers import VLAN, Ether
 
-__all__ = ["StripEtherVLANHeader", "VLANDecap", "VLANEncap"]
+__all__ = ["EtherVLANEncap", "EtherVlanEncap", "StripEtherVLANHeader", "StripEtherVlanHeader", "VLANDecap", "VLANEncap"]
 
 _UNTAGGED = 0x10000
 
@@ -155,3 +155,94 @@ class StripEtherVLANHeader(Element):
                 p.pull(4)
         p.set_network(0)
         return p
+
+
+class StripEtherVlanHeader(StripEtherVLANHeader):
+    """StripEtherVLANHeader by its older name.
+
+    Arguments:
+        NATIVE_VLAN, DEPTH: as StripEtherVLANHeader's.
+
+    Example:
+        FromDump(f.pcap, STOP true) -> StripEtherVlanHeader -> CheckIPHeader -> Discard;
+    """
+
+
+class EtherVLANEncap(Element):
+    """Put an Ethernet header with a VLAN tag in front of packets.
+
+    Arguments:
+        ETHERTYPE: the type field behind the tag. SRC, DST: addresses.
+        VLAN_TCI: the whole tag, or ANNO: from the VLAN_TCI annotation.
+        VLAN_ID, VLAN_PCP: instead of VLAN_TCI, the VLAN's number (0 to 4095, or ANNO) and priority (0 to 7).
+        NATIVE_VLAN: packets of this VLAN get a header without a tag; -1 for none.
+
+    Handlers:
+        src, dst, ethertype, vlan_tci, vlan_id (read/write).
+
+    Example:
+        InfiniteSource(LIMIT 1, STOP true) -> EtherVLANEncap(0x0800, 1:1:1:1:1:1, 2:2:2:2:2:2, VLAN_ID 5) -> Print -> Discard;
+    """
+
+    can_live_reconfigure = True
+
+    src: u48
+    dst: u48
+    type: u16
+    tci: u16
+
+    def configure(self, ethertype: UInt16, src: EtherAddress, dst: EtherAddress, vlan_tci: Word = "", vlan_pcp: int | None = None, *,
+                  vlan_id: Word = "", native_vlan: int = 0) -> None:
+        text = vlan_id or vlan_tci
+        if not text:
+            raise ConfigureError("VLAN_ID: required argument missing")
+        if vlan_pcp is not None and not 0 <= vlan_pcp <= 7:
+            raise ConfigureError("VLAN_PCP: out of range, bound 7")
+        self.type, self.src, self.dst = ethertype, src, dst
+        self.from_anno = text.upper() == "ANNO"
+        tci = 0 if self.from_anno else parse_int(text, 0, 0xFFF if vlan_id else 0xFFFF)
+        self.pcp = vlan_pcp
+        self.tci = tci if vlan_pcp is None else (tci & 0xFFF) | vlan_pcp << 13
+        self.native = native_vlan if native_vlan >= 0 else _UNTAGGED
+
+    def add_handlers(self) -> None:
+        for name in ("src", "dst"):
+            self.add_data(name, name, lambda text: parse_ether(text.strip(), self.router.context), unparse_ether)
+        self.add_data("ethertype", "type", lambda text: parse_int(text.strip(), 0, 0xFFFF), lambda value: f"{value:04x}")
+        self.add_data("vlan_tci", "tci", lambda text: parse_int(text.strip(), 0, 0xFFFF))
+        self.add_read("vlan_id", lambda: self.tci & 0xFFF)
+        self.add_write("vlan_id", lambda text: setattr(self, "tci", (self.tci & 0xF000) | parse_int(text.strip(), 0, 0xFFF)))
+
+    @datapath
+    def simple_action(self, p: Packet) -> Packet | None:
+        tci: u32 = self.tci
+        if self.from_anno:
+            tci = p.vlan_tci
+            if self.pcp is not None:
+                tci = (tci & 0x1FFF) | (self.pcp << 13)
+        if (tci & 0xFFF) == self.native:
+            p.push(14)
+            p.data.u16[12] = self.type
+        else:
+            p.push(18)
+            p.data.u16[12] = 0x8100
+            p.data.u16[14] = tci
+            p.data.u16[16] = self.type
+        p.data.u48[0] = self.dst
+        p.data.u48[6] = self.src
+        p.set_mac(0)
+        return p
+
+
+class EtherVlanEncap(EtherVLANEncap):
+    """EtherVLANEncap by its older name.
+
+    Arguments:
+        ETHERTYPE, SRC, DST, VLAN_TCI, VLAN_ID, VLAN_PCP, NATIVE_VLAN: as EtherVLANEncap's.
+
+    Handlers:
+        src, dst, ethertype, vlan_tci, vlan_id (read/write).
+
+    Example:
+        InfiniteSource(LIMIT 1, STOP true) -> EtherVlanEncap(0x0800, 1:1:1:1:1:1, 2:2:2:2:2:2, VLAN_ID 5) -> Print -> Discard;
+    """

@@ -4,7 +4,9 @@ from penstock.elements import Packet, datapath
 from penstock.elements.routing import IPRouteTable
 from penstock.lang.arguments import Raw
 
-__all__ = ["DirectIPLookup", "LinearIPLookup", "RadixIPLookup", "StaticIPLookup"]
+__all__ = [
+    "DirectIPLookup", "LinearIPLookup", "LookupIPRouteMP", "RadixIPLookup", "RangeIPLookup", "SortedIPLookup", "StaticIPLookup",
+]
 
 
 class RadixIPLookup(IPRouteTable):
@@ -96,3 +98,48 @@ class StaticIPLookup(IPRouteTable):
                 return
         self.drops += 1
         p.kill()
+
+
+class RangeIPLookup(IPRouteTable):
+    """Route IP packets by their destination annotation, for large tables; the same as RadixIPLookup.
+
+    Arguments:
+        ADDR/MASK [GATEWAY] OUTPUT, ...: the routes.
+
+    Handlers:
+        table, lookup, drops (read), add, set, remove, ctrl, flush (write): as RadixIPLookup's.
+
+    Example:
+        InfiniteSource(LIMIT 1, STOP true) -> UDPIPEncap(1.0.0.1, 1, 2.0.0.2, 2)
+        -> r :: RangeIPLookup(2.0.0.0/8 0, 0.0.0.0/0 3.0.0.1 1); r[0] -> IPPrint -> Discard; r[1] -> Discard;
+    """
+
+
+class SortedIPLookup(IPRouteTable):
+    """Route IP packets by their destination annotation, for small tables; the same as RadixIPLookup.
+
+    Arguments:
+        ADDR/MASK [GATEWAY] OUTPUT, ...: the routes.
+
+    Handlers:
+        table, lookup, drops (read), add, set, remove, ctrl, flush (write): as RadixIPLookup's.
+
+    Example:
+        InfiniteSource(LIMIT 1, STOP true) -> UDPIPEncap(1.0.0.1, 1, 2.0.0.2, 2)
+        -> r :: SortedIPLookup(2.0.0.0/8 0, 0.0.0.0/0 3.0.0.1 1); r[0] -> IPPrint -> Discard; r[1] -> Discard;
+    """
+
+
+class LookupIPRouteMP(IPRouteTable):
+    """Route IP packets by their destination annotation, on several threads; the same as RadixIPLookup.
+
+    Arguments:
+        ADDR/MASK [GATEWAY] OUTPUT, ...: the routes.
+
+    Handlers:
+        table, lookup, drops (read), add, set, remove, ctrl, flush (write): as RadixIPLookup's.
+
+    Example:
+        InfiniteSource(LIMIT 1, STOP true) -> UDPIPEncap(1.0.0.1, 1, 2.0.0.2, 2)
+        -> r :: LookupIPRouteMP(2.0.0.0/8 0, 0.0.0.0/0 3.0.0.1 1); r[0] -> IPPrint -> Discard; r[1] -> Discard;
+    """
