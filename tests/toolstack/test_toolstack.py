@@ -439,3 +439,12 @@ def test_a_snapshot_needs_no_page_map(toolstack: Toolstack, tmp_path: Path, monk
     toolstack.snapshot("nat", tmp_path / "s")
     toolstack.destroy("nat")
     assert translated(toolstack.restore(tmp_path / "s"), flows(20)) == before
+
+
+def test_tables_that_are_filled_beforehand_work_in_a_domain(toolstack: Toolstack) -> None:
+    """Each instance has secrets of its own; what lies in a table already was placed by another one's."""
+    rules = ", ".join(f"allow src host 9.0.{i >> 8}.{i & 255}" for i in range(500))
+    domain = toolstack.create(spec("filter", memory=16))
+    toolstack.start("filter", f"InfiniteSource(LENGTH 40, LIMIT 100) -> UDPIPEncap(9.0.1.7, 1, 2.0.0.2, 2) -> IPFilter({rules}, deny all)"
+                    " -> c :: Counter -> Discard")
+    eventually(lambda: domain.read("c.count") == "100")

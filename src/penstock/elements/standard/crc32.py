@@ -13,8 +13,8 @@ def _table() -> list[int]:
     for byte in range(256):
         value = byte << 24
         for _ in range(8):
-            value = (value << 1) ^ (_POLYNOMIAL if value >> 31 else 0)
-        found.append(value & 0xFFFFFFFF)
+            value = (value << 1 & 0xFFFFFFFF) ^ (_POLYNOMIAL if value >> 31 else 0)
+        found.append(value)
     return found
 
 
