@@ -32,6 +32,8 @@ __all__ = ["Event", "Executor", "Run"]
 
 MAX_RUNS = 20_000
 _MAX_TURNS = 4096
+#: of all loops on all ways through one function: what takes more is not decided, rather than to take minutes
+_ALL_TURNS = 4_000
 _MAX_CHOICES = 256
 
 
@@ -71,6 +73,7 @@ class Executor(PacketAccess, Structured):
         self.path, self.state = Path(), BoxState()
         self.events: list[Event] = []
         self._made: list[int] = []
+        self._turns_left = _ALL_TURNS
         self._prefix: list[int] = []
         self._open: list[list[int]] = []
         self._memory: dict[tuple[int, ...], Any] = {}
@@ -94,7 +97,7 @@ class Executor(PacketAccess, Structured):
     def explore(self, function: ir.Function, packet: SymbolicPacket | None, path: Path, state: BoxState) -> list[Run]:
         """Every way through ``function``, given a packet (or nothing), from what is known."""
         runs: list[Run] = []
-        self._open, self._memory = [[]], {}
+        self._open, self._memory, self._turns_left = [[]], {}, _ALL_TURNS
         while self._open:
             self._prefix = self._open.pop()
             self._made = []
@@ -295,8 +298,10 @@ class Executor(PacketAccess, Structured):
             except ContinueLoop:
                 pass
             i, turns = i + 1, turns + 1
-            if turns > _MAX_TURNS:
-                raise NotDecided(f"a loop of more than {_MAX_TURNS} turns")
+            self._turns_left -= 1
+            if turns > _MAX_TURNS or self._turns_left < 0:
+                raise NotDecided(f"a loop of more than {_MAX_TURNS} turns" if turns > _MAX_TURNS else
+                                 f"loops with more than {_ALL_TURNS} turns in all ways together")
 
     def _pushto(self, s: ir.PushTo) -> None:
         self.events.append(Event("push", self._packet(s.packet), self.place(), s.target, s.port))

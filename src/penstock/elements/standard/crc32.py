@@ -1,6 +1,6 @@
 """SetCRC32 and CheckCRC32: a checksum behind the data."""
 
-from penstock.elements import Array, Element, Packet, datapath, u32, u64
+from penstock.elements import Array, Element, Packet, abstraction, datapath, u32, u64
 
 __all__ = ["CheckCRC32", "SetCRC32"]
 
@@ -30,6 +30,11 @@ class _Crc(Element):
         for i in range(min(length, 0x10000)):
             value = u32(value << 8) ^ self.table[(value >> 24) ^ p.data.u8[i]]
         return value
+
+    @abstraction(of=crc)
+    def any_crc(self, p: Packet, length: u32) -> u32:
+        """A sum over bytes that nobody knows."""
+        return u32(self.random.next() << 16) ^ u32(self.random.next())
 
     @datapath
     def swapped(self, value: u32) -> u32:

@@ -1,6 +1,6 @@
 """Meter, BandwidthMeter and Block: decisions by rates."""
 
-from penstock.elements import ConfigureError, Element, Packet, datapath, u32, u64
+from penstock.elements import Array, ConfigureError, Element, Packet, datapath, u32, u64
 from penstock.lang.arguments import Bandwidth, UInt32, parse_int
 
 __all__ = ["BandwidthMeter", "Block", "Meter"]
@@ -8,6 +8,7 @@ __all__ = ["BandwidthMeter", "Block", "Meter"]
 #: the average moves by 1/16 of the difference each time, as Click's rate estimates do
 _STABILITY = 4
 _EPOCH_NS = 10**7
+_FORGOTTEN = 400
 _EPOCHS_A_SECOND = 10**9 // _EPOCH_NS
 
 
@@ -17,6 +18,9 @@ class _Rate(Element):
     average: u64
     in_epoch: u64
     epoch: u64
+
+    def begin(self) -> None:
+        self.decay = Array(u64, _FORGOTTEN + 1, [round((1 - 2**-_STABILITY) ** k * 2**32) for k in range(_FORGOTTEN)])
 
     @datapath
     def note(self, amount: u32) -> None:
@@ -29,8 +33,7 @@ class _Rate(Element):
             self.average = self.average - (self.average >> _STABILITY) + ((self.in_epoch << 16) >> _STABILITY)
             self.in_epoch = u64(0)
             # Epochs without a packet: after a few hundred nothing is left.
-            for _ in range(min(u32(min(passed - 1, u64(400))), 400)):
-                self.average = self.average - (self.average >> _STABILITY)
+            self.average = (self.average * self.decay[u32(min(passed - 1, u64(_FORGOTTEN)))]) >> 32
             self.epoch = now
         self.in_epoch += amount
 
@@ -59,6 +62,7 @@ class Meter(_Rate):
         self._set_rates([float(r) for r in rate])
 
     def _set_rates(self, rates: list[float]) -> None:
+        self.begin()
         if len(rates) != self.noutputs - 1:
             raise ConfigureError(f"need {self.noutputs - 1} rates, one less than outputs")
         if sorted(rates) != rates or len(set(rates)) != len(rates):

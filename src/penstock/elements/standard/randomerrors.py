@@ -1,6 +1,6 @@
 """RandomBitErrors and RandomSource."""
 
-from penstock.elements import ConfigureError, Element, Packet, Task, boolean, datapath, i64, u32, u64
+from penstock.elements import ConfigureError, Element, Packet, Task, abstraction, boolean, datapath, i64, u32, u64
 from penstock.elements.signals import downstream_signal
 from penstock.elements.sourceend import EndingSource
 from penstock.lang.arguments import UInt32, Word, parse_bool, parse_int, parse_real
@@ -55,13 +55,24 @@ class RandomBitErrors(Element):
         self.add_write("active", lambda text: setattr(self, "active", parse_bool(text.strip())))
 
     @datapath
+    def errors(self) -> u32:
+        """The bits of one byte that change."""
+        found: u32 = 0
+        for bit in range(8):
+            if (self.random.next() & (_ONE - 1)) < self.probability:
+                found = found | u32(1 << u32(bit))
+        return found
+
+    @abstraction(of=errors)
+    def any_errors(self) -> u32:
+        """Any of them."""
+        return u32(self.random.next() & 0xFF)
+
+    @datapath
     def simple_action(self, p: Packet) -> Packet | None:
         if self.active and self.probability != 0:
             for i in range(min(p.length, 0x10000)):
-                errors: u32 = 0
-                for bit in range(8):
-                    if (self.random.next() & (_ONE - 1)) < self.probability:
-                        errors = errors | u32(1 << u32(bit))
+                errors = self.errors()
                 if errors != 0:
                     byte: u32 = p.data.u8[i]
                     if self.kind == 0:
