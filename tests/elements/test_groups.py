@@ -10,7 +10,7 @@ import pytest
 from penstock.lang.source import ConfigurationError
 from penstock.runtime.router import Router
 from tests.harness import run_packets
-from tests.traffic import Sent, ether, tcp, udp
+from tests.traffic import Sent, checksum, ether, tcp, udp
 
 PLAIN = [Sent(bytes([k]) * 60) for k in range(8)]
 
@@ -162,3 +162,29 @@ def test_codel_drops_from_a_queue_that_stands() -> None:
     with Router.from_text(text.replace("RATE 2000", "RATE 500"), simulated_start_ns=10**18) as router:
         router.run()
         assert router.read("c.drops") == "0"
+
+
+def test_a_bypass_sends_packets_by_another_way_while_it_is_active() -> None:
+    text = "feed :: Feed -> b :: Bypass -> s :: Sink; b[1] -> Paint(5) -> c :: Counter -> [1] b"
+    for active, around in (("false", "0"), ("true", "8")):
+        done = run_packets(text, PLAIN, write=[("b.active", active)])
+        assert len(done.out()) == 8 and done.handlers["c.count"] == around
+
+
+def test_pairs_of_addresses_are_numbered_in_both_directions() -> None:
+    packets = [Sent(udp(1, 2, src=a, dst=b), None, 0, 20) for a, b in (("1.0.0.1", "1.0.0.2"), ("1.0.0.3", "1.0.0.2"), ("1.0.0.2", "1.0.0.1"))]
+    done = run_packets("feed :: Feed -> p :: AggregateIPAddrPair -> s :: Sink; p[1] -> other :: Sink", [*packets, Sent(b"short")])
+    assert [struct.unpack_from("<I", p[3], 20)[0] for p in done.packets if p[0] == "s"] == [1, 2, 1] and done.out("other") == [b"short"]
+
+
+@pytest.mark.parametrize(("source", "header"), [
+    ("FastUDPSource(1000, 3, 61, 0:0:0:0:0:1, 1.0.0.1, 1234, 0:0:0:0:0:2, 2.0.0.2, 53)", 20),
+    ("FastUDPSourceIP6(1000, 3, 81, 0:0:0:0:0:1, 3ffe::1, 1234, 0:0:0:0:0:2, 3ffe::2, 53)", 40)])
+def test_sources_of_one_flow_make_good_frames(source: str, header: int) -> None:
+    frames = run_packets(f"{source} -> s :: Sink").out()
+    assert len(frames) == 3 and len(set(frames)) == 1 and len(frames[0]) == (61 if header == 20 else 81)
+    packet = frames[0][14:]
+    rest = packet[header:]
+    pseudo = packet[12:20] + struct.pack(">HH", 17, len(rest)) if header == 20 else packet[8:40] + struct.pack(">IxxxB", len(rest), 17)
+    assert checksum(pseudo + rest) == 0 and rest[:6] == struct.pack(">HHH", 1234, 53, len(rest))
+    assert header == 40 or checksum(packet[:20]) == 0
