@@ -20,7 +20,8 @@ from tests.traffic import Sent, mixture
 CLASSES = [name for name in catalog.class_names() if name not in ("Feed", "Sink")]
 SOURCES = ("InfiniteSource", "FromDump", "FromIPSummaryDump", "RatedSource", "TimedSource", "MemSource", "ICMPPingSource")
 #: what an example is about may itself be the source, or need what a test machine does not give every time
-OUTSIDE = ("FromDevice", "ToDevice", "ControlSocket", "Script", "DriverManager", "Error", "ToDump", "ToIPSummaryDump")
+DEVICES = ("FromDevice", "ToDevice", "KernelTun", "KernelTap", "FromHost", "ToHost")
+OUTSIDE = (*DEVICES, "ControlSocket", "Script", "DriverManager", "Error", "ToDump", "ToIPSummaryDump")
 
 
 def reference(name: str) -> Reference:
@@ -52,7 +53,7 @@ def test_reference_names_every_argument_and_handler(name: str) -> None:
     assert not missing or not page.own_arguments or whole, f"arguments that the documentation does not name: {missing}"
 
 
-@pytest.mark.parametrize("name", [n for n in CLASSES if n not in ("Error", "FromDevice", "ToDevice")])
+@pytest.mark.parametrize("name", [n for n in CLASSES if n not in ("Error", *DEVICES)])
 @pytest.mark.parametrize("engine", ["compiled", "interpreter"])
 def test_example_runs(name: str, engine: str, files: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with Router.from_text(reference(name).example, engine=engine, simulated_start_ns=START_NS, seed=1) as router:

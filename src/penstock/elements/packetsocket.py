@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
-import os
 import socket
 import struct
 from typing import TYPE_CHECKING
@@ -20,7 +18,7 @@ from penstock.packet.integers import u32
 if TYPE_CHECKING:
     from penstock.datapath.memory import Memory
 
-__all__ = ["FRAME_BYTES", "HEADER_BYTES", "PacketSocket", "TapInterface", "make_ring"]
+__all__ = ["FRAME_BYTES", "HEADER_BYTES", "PacketSocket", "make_ring"]
 
 HEADER_BYTES = 32
 FRAME_BYTES = 2048
@@ -29,7 +27,6 @@ _SOL_PACKET = 263
 _ADD_MEMBERSHIP, _RX_RING, _STATISTICS, _VERSION, _TX_RING, _LOSS, _IGNORE_OUTGOING = 1, 5, 6, 10, 13, 14, 23
 _MR_PROMISC = 1
 _ETH_P_ALL = 3
-_TUNSETIFF, _IFF_TAP, _IFF_NO_PI = 0x400454CA, 2, 0x1000
 
 
 def make_ring(frames: int) -> Array[int]:
@@ -94,48 +91,3 @@ class PacketSocket:
 
     def close(self) -> None:
         self.socket.close()
-
-
-class TapInterface:
-    """A TAP interface of this process's own; FromDevice and ToDevice of one name share it."""
-
-    _open: dict[str, TapInterface] = {}
-
-    def __init__(self, device: str):
-        self.device, self.users = device, 0
-        try:
-            self.descriptor = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
-        except OSError as error:
-            raise ConfigureError(f"{device}: /dev/net/tun: {error.strerror}") from None
-        try:
-            fcntl.ioctl(self.descriptor, _TUNSETIFF, struct.pack("16sH22x", device.encode(), _IFF_TAP | _IFF_NO_PI))
-        except OSError as error:
-            os.close(self.descriptor)
-            raise _explain(error, device, "a TAP interface") from None
-
-    @classmethod
-    def get(cls, device: str) -> TapInterface:
-        tap = cls._open.get(device) or cls(device)
-        cls._open[device] = tap
-        tap.users += 1
-        return tap
-
-    def read(self) -> bytes | None:
-        """One frame, or None where there is none now."""
-        try:
-            return os.read(self.descriptor, 65536)
-        except OSError:
-            return None
-
-    def write(self, frame: bytes) -> bool:
-        try:
-            os.write(self.descriptor, frame)
-        except OSError:
-            return False
-        return True
-
-    def release(self) -> None:
-        self.users -= 1
-        if self.users == 0:
-            os.close(self.descriptor)
-            del self._open[self.device]

@@ -2,7 +2,8 @@
 
 from penstock.elements import ConfigureError, HostSource, Packet, Task, datapath, u32, u64
 from penstock.elements.ethernetsource import EthernetSource
-from penstock.elements.packetsocket import FRAME_BYTES, PacketSocket, TapInterface, make_ring
+from penstock.elements.hostinterface import HostInterface
+from penstock.elements.packetsocket import FRAME_BYTES, PacketSocket, make_ring
 from penstock.lang.arguments import UInt32, Word, parse_bool
 
 __all__ = ["FromDevice"]
@@ -68,7 +69,7 @@ class FromDevice(EthernetSource):
 
     def initialize(self) -> None:
         if self.is_tap:
-            self.tap = TapInterface.get(self.devname)
+            self.tap = HostInterface.get(self.devname, frames=True)
         else:
             self.socket = PacketSocket(self.devname, promisc=self.promisc, outbound=self.outbound)
             self.socket.ring(_FRAMES, sends=False)

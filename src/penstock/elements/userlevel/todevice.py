@@ -1,7 +1,8 @@
 """ToDevice."""
 
 from penstock.elements import ConfigureError, Element, HostPacket, Packet, Task, datapath, u32, u64
-from penstock.elements.packetsocket import FRAME_BYTES, HEADER_BYTES, PacketSocket, TapInterface, make_ring
+from penstock.elements.hostinterface import HostInterface
+from penstock.elements.packetsocket import FRAME_BYTES, HEADER_BYTES, PacketSocket, make_ring
 from penstock.elements.signals import upstream_signal
 from penstock.lang.arguments import UInt32, Word
 
@@ -57,7 +58,7 @@ class ToDevice(Element):
 
     def initialize(self) -> None:
         if self.is_tap:
-            self.tap = TapInterface.get(self.devname)
+            self.tap = HostInterface.get(self.devname, frames=True)
         else:
             self.socket = PacketSocket(self.devname)
             self.socket.ring(_FRAMES, sends=True)
