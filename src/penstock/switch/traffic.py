@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from penstock.datapath.futex import futex_wait, futex_wake
 from penstock.datapath.memory import Memory
 from penstock.datapath.ports import BUFFER_BYTES, DOMAIN_WAITING, HEAD, PEER_WAITING, STARVED, TAIL
+from penstock.packet.checksum import internet_checksum
 from penstock.ring import PortMemory
 from penstock.runtime.image import LoadedImage
 from penstock.switch.generator import ENTRIES, TEMPLATES, WAKE, Generator
@@ -124,10 +125,7 @@ def _frame(spec: FrameSpec, length: int, src: bytes, sport: int, dst: bytes, dpo
 
 
 def _sum(data: bytes) -> bytes:
-    total = sum(struct.unpack(f">{(len(data) + 1) // 2}H", data + bytes(len(data) % 2)))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return int(total ^ 0xFFFF).to_bytes(2, "big")
+    return internet_checksum(data).to_bytes(2, "big")
 
 
 class Traffic:

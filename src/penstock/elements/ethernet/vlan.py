@@ -9,7 +9,36 @@ __all__ = ["EtherVLANEncap", "EtherVlanEncap", "StripEtherVLANHeader", "StripEth
 _UNTAGGED = 0x10000
 
 
-class VLANEncap(Element):
+class _Tagging(Element):
+    """The tag that packets get: given, or from the annotation; those of the native VLAN get none."""
+
+    can_live_reconfigure = True
+
+    tci: u16
+
+    def set_tag(self, vlan_tci: str, vlan_id: str, vlan_pcp: int | None, native_vlan: int) -> None:
+        text = vlan_id or vlan_tci
+        if not text:
+            raise ConfigureError("VLAN_ID: required argument missing")
+        self.from_anno = text.upper() == "ANNO"
+        tci = 0 if self.from_anno else parse_int(text, 0, 0xFFF if vlan_id else 0xFFFF)
+        if vlan_pcp is not None and not 0 <= vlan_pcp <= 7:
+            raise ConfigureError("VLAN_PCP: out of range, bound 7")
+        self.pcp = vlan_pcp
+        self.tci = tci if vlan_pcp is None else (tci & 0xFFF) | vlan_pcp << 13
+        self.native = native_vlan if native_vlan >= 0 else _UNTAGGED
+
+    @datapath
+    def tag(self, p: Packet) -> u32:
+        tci: u32 = self.tci
+        if self.from_anno:
+            tci = p.vlan_tci
+            if self.pcp is not None:
+                tci = (tci & 0x1FFF) | (self.pcp << 13)
+        return tci
+
+
+class VLANEncap(_Tagging):
     """Put a VLAN tag into Ethernet frames.
 
     Arguments:
@@ -25,22 +54,10 @@ class VLANEncap(Element):
         FromDump(f.pcap, STOP true) -> VLANEncap(VLAN_ID 5) -> Print -> Discard;
     """
 
-    can_live_reconfigure = True
-
-    tci: u16
-
     def configure(self, vlan_tci: Word = "", vlan_pcp: int | None = None, *, vlan_id: Word = "", ethertype: UInt16 = 0x8100,
                   native_vlan: int = 0) -> None:
-        text = vlan_id or vlan_tci
-        if not text:
-            raise ConfigureError("VLAN_ID: required argument missing")
-        self.from_anno = text.upper() == "ANNO"
-        tci = 0 if self.from_anno else parse_int(text, 0, 0xFFF if vlan_id else 0xFFFF)
-        if vlan_pcp is not None and not 0 <= vlan_pcp <= 7:
-            raise ConfigureError("VLAN_PCP: out of range, bound 7")
-        self.pcp = vlan_pcp
-        self.tci = tci if vlan_pcp is None else (tci & 0xFFF) | vlan_pcp << 13
-        self.ethertype, self.native = ethertype, native_vlan if native_vlan >= 0 else _UNTAGGED
+        self.set_tag(vlan_tci, vlan_id, vlan_pcp, native_vlan)
+        self.ethertype = ethertype
 
     def add_handlers(self) -> None:
         self.add_read("vlan", lambda: self.tci & 0xFFF)
@@ -61,11 +78,7 @@ class VLANEncap(Element):
 
     @datapath
     def simple_action(self, p: Packet) -> Packet | None:
-        tci: u32 = self.tci
-        if self.from_anno:
-            tci = p.vlan_tci
-            if self.pcp is not None:
-                tci = (tci & 0x1FFF) | (self.pcp << 13)
+        tci = self.tag(p)
         if (tci & 0xFFF) == self.native:
             return p
         if p.length < 12:
@@ -168,7 +181,7 @@ class StripEtherVlanHeader(StripEtherVLANHeader):
     """
 
 
-class EtherVLANEncap(Element):
+class EtherVLANEncap(_Tagging):
     """Put an Ethernet header with a VLAN tag in front of packets.
 
     Arguments:
@@ -184,26 +197,14 @@ class EtherVLANEncap(Element):
         InfiniteSource(LIMIT 1, STOP true) -> EtherVLANEncap(0x0800, 1:1:1:1:1:1, 2:2:2:2:2:2, VLAN_ID 5) -> Print -> Discard;
     """
 
-    can_live_reconfigure = True
-
     src: u48
     dst: u48
     type: u16
-    tci: u16
 
     def configure(self, ethertype: UInt16, src: EtherAddress, dst: EtherAddress, vlan_tci: Word = "", vlan_pcp: int | None = None, *,
                   vlan_id: Word = "", native_vlan: int = 0) -> None:
-        text = vlan_id or vlan_tci
-        if not text:
-            raise ConfigureError("VLAN_ID: required argument missing")
-        if vlan_pcp is not None and not 0 <= vlan_pcp <= 7:
-            raise ConfigureError("VLAN_PCP: out of range, bound 7")
+        self.set_tag(vlan_tci, vlan_id, vlan_pcp, native_vlan)
         self.type, self.src, self.dst = ethertype, src, dst
-        self.from_anno = text.upper() == "ANNO"
-        tci = 0 if self.from_anno else parse_int(text, 0, 0xFFF if vlan_id else 0xFFFF)
-        self.pcp = vlan_pcp
-        self.tci = tci if vlan_pcp is None else (tci & 0xFFF) | vlan_pcp << 13
-        self.native = native_vlan if native_vlan >= 0 else _UNTAGGED
 
     def add_handlers(self) -> None:
         for name in ("src", "dst"):
@@ -215,11 +216,7 @@ class EtherVLANEncap(Element):
 
     @datapath
     def simple_action(self, p: Packet) -> Packet | None:
-        tci: u32 = self.tci
-        if self.from_anno:
-            tci = p.vlan_tci
-            if self.pcp is not None:
-                tci = (tci & 0x1FFF) | (self.pcp << 13)
+        tci = self.tag(p)
         if (tci & 0xFFF) == self.native:
             p.push(14)
             p.data.u16[12] = self.type

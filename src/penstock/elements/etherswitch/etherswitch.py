@@ -1,6 +1,7 @@
 """EtherSwitch."""
 
-from penstock.elements import NONE, ConfigureError, Element, Packet, Struct, Table, datapath, u32, u48, u64
+from penstock.elements import NONE, ConfigureError, Packet, Struct, Table, datapath, u32, u48, u64
+from penstock.elements.flooding import FloodingElement
 from penstock.lang.arguments import Seconds, UInt32, parse_seconds, unparse_ether
 
 __all__ = ["EtherSwitch"]
@@ -13,7 +14,7 @@ class _Station(Struct):
     heard_ns: u64
 
 
-class EtherSwitch(Element):
+class EtherSwitch(FloodingElement):
     """A learning Ethernet bridge: each frame goes where its destination was last heard, or to all other outputs.
 
     Arguments:
@@ -48,16 +49,6 @@ class EtherSwitch(Element):
         self.add_write("timeout", lambda text: self._set_timeout(parse_seconds(text.strip())))
 
     @datapath
-    def broadcast(self, port: int, p: Packet) -> None:
-        last = self.noutputs - 1 if port != self.noutputs - 1 else self.noutputs - 2
-        for i in tuple(range(self.noutputs)):
-            if i != port and i != last:
-                q = p.clone()
-                if q is not None:
-                    self.output(i).push(q)
-        self.output(last).push(p)
-
-    @datapath
     def push(self, port: int, p: Packet) -> None:
         if not p.data.has(0, 14):
             p.kill()
@@ -83,4 +74,4 @@ class EtherSwitch(Element):
                         self.output(u32(to)).push(p)
                     return
                 self.stations.remove(k)
-        self.broadcast(port, p)
+        self.flood(port, p)

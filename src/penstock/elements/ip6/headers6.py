@@ -1,6 +1,7 @@
 """CheckIP6Header, MarkIP6Header, DecIP6HLIM, IP6Encap, IP6Mirror and those that set fields and annotations."""
 
-from penstock.elements import ConfigureError, Element, Packet, datapath, u8, u32, u64, u128
+from penstock.elements import Element, Packet, datapath, u32, u64, u128
+from penstock.elements.ip.setip import SetIPDSCP
 from penstock.elements.ip6.addresses6 import unparse_ip6
 from penstock.lang.arguments import Byte, IP6Address, Raw, UInt32, parse_int, parse_ip6
 from penstock.lang.text import split_words
@@ -249,7 +250,7 @@ class SetIP6Address(Element):
         return p
 
 
-class SetIP6DSCP(Element):
+class SetIP6DSCP(SetIPDSCP):
     """Set the DSCP field of the IPv6 header (RFC 2474).
 
     Arguments:
@@ -261,18 +262,6 @@ class SetIP6DSCP(Element):
     Example:
         InfiniteSource(LIMIT 1, STOP true) -> IP6Encap(17, 3ffe::1, 3ffe::2) -> SetIP6DSCP(46) -> Print -> Discard;
     """
-
-    can_live_reconfigure = True
-
-    dscp: u8
-
-    def configure(self, dscp: Byte) -> None:
-        if dscp > 63:
-            raise ConfigureError("DSCP: out of range, bound 63")
-        self.dscp = dscp
-
-    def add_handlers(self) -> None:
-        self.add_data("dscp", "dscp", lambda text: parse_int(text.strip(), 0, 63))
 
     @datapath
     def simple_action(self, p: Packet) -> Packet | None:

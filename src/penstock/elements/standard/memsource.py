@@ -3,6 +3,7 @@
 from penstock.datapath.checksum import checksum_adjust32
 from penstock.elements import Array, ConfigureError, Element, Task, boolean, datapath, i64, u32, u64
 from penstock.lang.arguments import parse_bool
+from penstock.packet.checksum import internet_checksum
 
 __all__ = ["MemSource"]
 
@@ -58,10 +59,7 @@ class MemSource(Element):
         ether = bytes.fromhex("020000000002 020000000001 0800".replace(" ", ""))
         ip = bytearray.fromhex("45000000 0000 4000 40 11 0000 0a000000 0a800001".replace(" ", ""))
         ip[2:4] = ip_length.to_bytes(2, "big")
-        total = sum(int.from_bytes(ip[i : i + 2], "big") for i in range(0, 20, 2))
-        while total >> 16:
-            total = (total & 0xFFFF) + (total >> 16)
-        self.base_checksum = total ^ 0xFFFF
+        self.base_checksum = internet_checksum(bytes(ip))
         ip[10:12] = self.base_checksum.to_bytes(2, "big")
         udp = (1024).to_bytes(2, "big") + (9).to_bytes(2, "big") + (ip_length - 20).to_bytes(2, "big") + b"\0\0"
         self.header = ether + bytes(ip) + udp

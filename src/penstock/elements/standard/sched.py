@@ -1,14 +1,9 @@
 """Packet schedulers: which input a pull is answered from."""
 
-from functools import partial
-
-from penstock.elements import Array, ConfigureError, Element, HandlerError, Packet, datapath, u32
-from penstock.lang.arguments import parse_int
+from penstock.elements import Array, Element, Packet, datapath, u32
+from penstock.elements.stride import StrideElement
 
 __all__ = ["PrioSched", "RoundRobinSched", "SimplePrioSched", "SimpleRoundRobinSched", "StrideSched"]
-
-_STRIDE1 = 1 << 16
-
 
 class PrioSched(Element):
     """Pull from the first input that has a packet.
@@ -70,7 +65,7 @@ class SimpleRoundRobinSched(RoundRobinSched):
     """
 
 
-class StrideSched(Element):
+class StrideSched(StrideElement):
     """Pull from the inputs in proportion to their tickets (Waldspurger and Weihl 1995).
 
     Arguments:
@@ -87,27 +82,8 @@ class StrideSched(Element):
     processing = "l/l"
 
     def configure(self, *tickets: int) -> None:
-        if len(tickets) != self.ninputs:
-            raise ConfigureError(f"need {self.ninputs} arguments, one per input port")
-        for t in tickets:
-            if not 0 < t <= _STRIDE1:
-                raise ConfigureError(f"number of tickets must be between 1 and {_STRIDE1}")
-        self.tickets = list(tickets)
-        self.strides = Array(u32, self.ninputs, [_STRIDE1 // t for t in tickets])
-        self.passes = Array(u32, self.ninputs, [_STRIDE1 // t for t in tickets])
+        self.set_tickets(tickets, self.ninputs, "input")
         self.tried = Array(u32, self.ninputs)
-
-    def add_handlers(self) -> None:
-        for i in range(self.ninputs):
-            self.add_read(f"tickets{i}", partial(self.tickets.__getitem__, i))
-            self.add_write(f"tickets{i}", partial(self._set_tickets, i))
-
-    def _set_tickets(self, number: int, text: str) -> None:
-        tickets = parse_int(text.strip())
-        if not 0 < tickets <= _STRIDE1:
-            raise HandlerError(f"tickets must be between 1 and {_STRIDE1}")
-        self.tickets[number] = tickets
-        self.strides[number] = _STRIDE1 // tickets
 
     @datapath
     def pull(self, port: int) -> Packet | None:

@@ -4,14 +4,14 @@ from functools import partial
 from typing import Any, cast
 
 from penstock.elements import Array, ConfigureError, Element, HandlerError, Packet, datapath, i32, u8, u32
+from penstock.elements.flooding import FloodingElement
+from penstock.elements.stride import StrideElement
 from penstock.lang.arguments import ArgumentError, parse_bool, parse_int
 
 __all__ = [
     "HashSwitch", "Hub", "InputSwitch", "PullSwitch", "RandomSwitch", "RoundRobinSwitch", "SimplePullSwitch", "StaticPullSwitch",
     "StaticSwitch", "StrideSwitch", "Suppressor", "Switch",
 ]
-
-_STRIDE1 = 1 << 16
 
 
 class Switch(Element):
@@ -83,21 +83,8 @@ class StaticSwitch(Element):
             self.output(self.chosen).push(p)
 
 
-class PullSwitch(Element):
-    """Pull from one input, which can be changed while it runs.
-
-    Arguments:
-        INPUT: the input; negative gives no packets.
-
-    Handlers:
-        switch (read/write): the input.
-
-    Example:
-        InfiniteSource(LIMIT 2, STOP true) -> Queue -> s :: PullSwitch(0) -> Discard; Idle -> [1] s;
-    """
-
-    ports = "-/1"
-    processing = "l/l"
+class _InputChoice(Element):
+    """One input, which can be changed while it runs; below 0: none."""
 
     chosen: i32
 
@@ -116,6 +103,23 @@ class PullSwitch(Element):
         except ArgumentError:
             raise HandlerError("switch input must be integer") from None
         self.chosen = number if 0 <= number < self.ninputs else -1
+
+
+class PullSwitch(_InputChoice):
+    """Pull from one input, which can be changed while it runs.
+
+    Arguments:
+        INPUT: the input; negative gives no packets.
+
+    Handlers:
+        switch (read/write): the input.
+
+    Example:
+        InfiniteSource(LIMIT 2, STOP true) -> Queue -> s :: PullSwitch(0) -> Discard; Idle -> [1] s;
+    """
+
+    ports = "-/1"
+    processing = "l/l"
 
     @datapath
     def pull(self, port: int) -> Packet | None:
@@ -225,7 +229,7 @@ class HashSwitch(Element):
                 self.output(total % self.noutputs).push(p)
 
 
-class InputSwitch(Element):
+class InputSwitch(_InputChoice):
     """Pass packets from one input, which can be changed while it runs; those from others are dropped.
 
     Arguments:
@@ -240,24 +244,6 @@ class InputSwitch(Element):
 
     ports = "-/1"
     processing = "h/h"
-
-    chosen: i32
-
-    def configure(self, input: int = 0) -> None:
-        if input >= self.ninputs:
-            raise ConfigureError(f"input must be < {self.ninputs}")
-        self.chosen = max(input, -1)
-
-    def add_handlers(self) -> None:
-        self.add_read("switch", lambda: self.chosen)
-        self.add_write("switch", self._set)
-
-    def _set(self, text: str) -> None:
-        try:
-            number = parse_int(text.strip())
-        except ArgumentError:
-            raise HandlerError("switch input must be integer") from None
-        self.chosen = number if 0 <= number < self.ninputs else -1
 
     @datapath
     def push(self, port: int, p: Packet) -> None:
@@ -281,7 +267,7 @@ class SimplePullSwitch(PullSwitch):
     """
 
 
-class StrideSwitch(Element):
+class StrideSwitch(StrideElement):
     """Send packets to the outputs in proportion to their tickets (Waldspurger and Weihl 1995).
 
     Arguments:
@@ -298,26 +284,7 @@ class StrideSwitch(Element):
     processing = "h/h"
 
     def configure(self, *tickets: int) -> None:
-        if len(tickets) != self.noutputs:
-            raise ConfigureError(f"need {self.noutputs} arguments, one per output port")
-        for t in tickets:
-            if not 0 < t <= _STRIDE1:
-                raise ConfigureError(f"number of tickets must be between 1 and {_STRIDE1}")
-        self.tickets = list(tickets)
-        self.strides = Array(u32, self.noutputs, [_STRIDE1 // t for t in tickets])
-        self.passes = Array(u32, self.noutputs, [_STRIDE1 // t for t in tickets])
-
-    def add_handlers(self) -> None:
-        for i in range(self.noutputs):
-            self.add_read(f"tickets{i}", partial(self.tickets.__getitem__, i))
-            self.add_write(f"tickets{i}", partial(self._set_tickets, i))
-
-    def _set_tickets(self, number: int, text: str) -> None:
-        tickets = parse_int(text.strip())
-        if not 0 < tickets <= _STRIDE1:
-            raise HandlerError(f"tickets must be between 1 and {_STRIDE1}")
-        self.tickets[number] = tickets
-        self.strides[number] = _STRIDE1 // tickets
+        self.set_tickets(tickets, self.noutputs, "output")
 
     @datapath
     def push(self, port: int, p: Packet) -> None:
@@ -332,7 +299,7 @@ class StrideSwitch(Element):
         self.output(best).push(p)
 
 
-class Hub(Element):
+class Hub(FloodingElement):
     """Send each packet to all outputs but the one with the number of the input that it came from.
 
     Example:
@@ -345,16 +312,7 @@ class Hub(Element):
 
     @datapath
     def push(self, port: int, p: Packet) -> None:
-        last = self.noutputs - 1 if port != self.noutputs - 1 else self.noutputs - 2
-        for i in tuple(range(self.noutputs)):
-            if i != port and i != last:
-                q = p.clone()
-                if q is not None:
-                    self.output(i).push(q)
-        if last >= 0:
-            self.output(last).push(p)
-        else:
-            p.kill()
+        self.flood(port, p)
 
 
 class Suppressor(Element):

@@ -5,23 +5,17 @@ import struct
 from penstock.elements import ConfigureError
 from penstock.elements.standard.rated import RatedSource
 from penstock.lang.arguments import EtherAddress, IP6Address, IPAddress, Port, UInt32
+from penstock.packet.checksum import internet_checksum
 
 __all__ = ["FastUDPSource", "FastUDPSourceIP6"]
 
 _ETHER_BYTES, _MIN_FRAME_BYTES, _MAX_FRAME_BYTES = 14, 60, 65535
 
 
-def _sum(data: bytes) -> int:
-    total: int = sum(struct.unpack(f">{(len(data) + 1) // 2}H", data + bytes(len(data) % 2)))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return total ^ 0xFFFF
-
-
 def _udp(sport: int, dport: int, length: int, pseudo: bytes, checksum: bool) -> bytes:
     """Header and zeros, ``length`` bytes in all."""
     plain = struct.pack(">HHHH", sport, dport, length, 0) + bytes(length - 8)
-    value = _sum(pseudo + plain) or 0xFFFF
+    value = internet_checksum(pseudo + plain) or 0xFFFF
     return plain[:6] + (value if checksum else 0).to_bytes(2, "big") + plain[8:]
 
 
@@ -49,7 +43,7 @@ class FastUDPSource(RatedSource):
         size = length - _ETHER_BYTES
         addresses = struct.pack(">II", srcip, dstip)
         head = struct.pack(">BBHHHBBH", 0x45, 0, size, 0, 0, 250, 17, 0) + addresses
-        head = head[:10] + _sum(head).to_bytes(2, "big") + head[12:]
+        head = head[:10] + internet_checksum(head).to_bytes(2, "big") + head[12:]
         udp = _udp(sport, dport, size - 20, addresses + struct.pack(">HH", 17, size - 20), checksum)
         ether = dsteth.to_bytes(6, "big") + srceth.to_bytes(6, "big") + b"\x08\x00"
         super().configure(ether + head + udp, rate, limit, active, stop=stop)
