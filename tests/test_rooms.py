@@ -21,7 +21,8 @@ ALLOWED = {
     "device": {"device", "ring", "runtime", "elements", "datapath", "packet", "lang"},
     "switch": {"switch", "device", "ring", "runtime", "datapath", "packet"},
     "toolstack": {"toolstack", "switch", "isolation", "ring", "device", "runtime", "elements", "datapath", "packet", "lang"},
-    "cli": {"cli", "verify", "toolstack", "switch", "isolation", "ring", "device", "runtime", "elements", "datapath", "packet", "lang"},
+    "tracebox": {"tracebox", "packet"},
+    "cli": {"cli", "tracebox", "verify", "toolstack", "switch", "isolation", "ring", "device", "runtime", "elements", "datapath", "packet", "lang"},
 }
 
 

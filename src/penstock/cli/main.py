@@ -24,6 +24,7 @@ SUBCOMMANDS = {
     "vm": ("vm", "domains: make them, look at them, move them, end them"),
     "switch": ("switch", "switches: their ports, counters and modules"),
     "chain": ("chain", "a path of domains, joined by a switch"),
+    "trace": ("trace", "find the middleboxes on a path, and between which hops they are"),
     "tap": ("tap", "what a port of a switch sends and is sent, as a capture"),
     "doctor": ("doctor", "say what this machine lacks, and the command that mends it"),
     "graph": ("language", "draw a configuration (SVG or Graphviz)"),

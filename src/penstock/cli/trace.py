@@ -1,0 +1,84 @@
+"""``penstock trace``: the middleboxes on a path."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from contextlib import ExitStack
+
+__all__ = ["add_arguments", "main"]
+
+
+def add_arguments(name: str, parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("destinations", nargs="+", metavar="DESTINATION", help="name or address")
+    parser.add_argument("-p", "--probe", default="options", metavar="PROBE",
+                        help="what to send: a line like 'IP / TCP / mss(9000)', or syn, options, mptcp, ecn, tfo, udp, icmp, sctp, http, "
+                             "https, dns (default: options)")
+    parser.add_argument("-P", "--port", type=int, metavar="PORT", help="destination port, where the probe gives none")
+    parser.add_argument("-6", "--ipv6", action="store_true", help="over IPv6")
+    parser.add_argument("-i", "--interface", metavar="NAME", help="leave by this interface, or pcap:OUT:IN for no network at all")
+    parser.add_argument("-m", "--max-hops", type=int, default=30, metavar="N")
+    parser.add_argument("-M", "--min-hops", type=int, default=1, metavar="N")
+    parser.add_argument("-w", "--wait", type=float, default=1.5, metavar="SECONDS", help="what silent hops may cost in all (1.5)")
+    parser.add_argument("--tries", type=int, default=3, metavar="N", help="how often a silent TTL is tried (3)")
+    parser.add_argument("--pace", type=int, default=4000, metavar="PPS", help="probes a second at most (4000)")
+    parser.add_argument("--flows", type=int, default=1, metavar="N", help="as many flows: shows what load balancers have beside")
+    parser.add_argument("--one-by-one", action="store_true", help="a TTL only when the one before has answered")
+    parser.add_argument("-n", "--numeric", action="store_true", help="no names of routers")
+    parser.add_argument("-a", "--all-fields", action="store_true", help="every difference at every hop")
+    parser.add_argument("--explain", action="store_true", help="what each hop showed of each finding")
+    parser.add_argument("--pcap", metavar="FILE", help="write all that was sent and received")
+    parser.add_argument("--json", action="store_true", help="one JSON object a destination")
+
+
+def main(name: str, args: argparse.Namespace) -> int:
+    from penstock.packet.capture import CaptureWriter
+    from penstock.tracebox.api import trace_many
+    from penstock.tracebox.language import ProbeError
+    from penstock.tracebox.names import add_names
+    from penstock.tracebox.report import as_dict, explanation, table, verdicts
+    from penstock.tracebox.settings import NetworkError, Settings
+
+    failed = 0
+
+    def tell(destination: str, error: NetworkError) -> None:
+        nonlocal failed
+        failed += 1
+        print(f"penstock trace: {error}", file=sys.stderr)
+
+    with ExitStack() as stack:
+        try:
+            settings = Settings(hops_max=args.max_hops, hops_min=args.min_hops, silence_s=args.wait, tries=args.tries, pace_pps=args.pace,
+                                one_by_one=args.one_by_one, interface=args.interface)
+            capture = None
+            if args.pcap:
+                capture = CaptureWriter(args.pcap, link_type=101, snap_bytes=65535)
+                stack.callback(capture.close)
+            for i, path in enumerate(trace_many(args.destinations, probe=args.probe, port=args.port, wide=args.ipv6, settings=settings,
+                                                flows=max(args.flows, 1), capture=capture, on_error=tell)):
+                if not args.numeric:
+                    add_names([path])
+                if path.error:
+                    failed += 1
+                if args.json:
+                    print(json.dumps(as_dict(path)))
+                    continue
+                if i:
+                    print()
+                bold, dim, plain = ("\033[1m", "\033[2m", "\033[0m") if sys.stdout.isatty() else ("", "", "")
+                for line in verdicts(path):
+                    print(f"{bold}{line}{plain}")
+                print()
+                for number, line in enumerate(table(path, all_fields=args.all_fields)):
+                    print(f"{dim}{line}{plain}" if number == 0 else line)
+                if args.explain:
+                    print()
+                    print("\n".join(explanation(path)) or "nothing to explain: no finding")
+        except (NetworkError, ProbeError, ValueError) as error:
+            print(f"penstock trace: {error}", file=sys.stderr)
+            return 1
+        except OSError as error:
+            print(f"penstock trace: {error.filename or ''}: {error.strerror}", file=sys.stderr)
+            return 1
+    return 1 if failed else 0

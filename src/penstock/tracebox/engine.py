@@ -1,0 +1,456 @@
+"""The prober: many paths at once in one loop, every TTL of a path in flight at once.
+
+A path is done when each TTL below the destination has answered or has been silent for long enough. Where the destination is
+follows from its answers where they say which TTL they answer; a SYN/ACK does not, so it is one hop behind the last router
+if the TTLs of both replies agree, and otherwise a few probes from ports of their own find it.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+
+from penstock.tracebox.diff import compare
+from penstock.tracebox.flow import Flow
+from penstock.tracebox.layers import IP
+from penstock.tracebox.network import Network
+from penstock.tracebox.packet import Packet, dissect
+from penstock.tracebox.path import Hop, Path
+from penstock.tracebox.replies import Reply, parse_reply
+from penstock.tracebox.settings import NetworkError, Settings
+
+__all__ = ["PORTS_PER_PATH", "Prober", "Target"]
+
+#: source ports that a path may use: its own, and those of the probes that find the destination
+PORTS_PER_PATH = 5
+_CHECKS = PORTS_PER_PATH - 1
+_MS = 1_000_000
+#: a TTL that was not answered is tried anew no sooner than this, nor later than this share of what silence may cost
+_SOONEST_NS, _LATEST_SHARE = 60 * _MS, 0.33
+#: a router that limits its errors lets one pass a second (Linux: icmp_ratelimit), so the last try comes after one
+_LAST_TRY_SHARE = 0.7
+_LOOP_TURNS = 3
+
+
+def _initial_ttl(left: int) -> int:
+    """What a host started from, as 64, 128 and 255 are what they start from."""
+    return 64 if left <= 64 else 128 if left <= 128 else 255
+
+
+class Target:
+    """One path under way."""
+
+    def __init__(self, path: Path, flow: Flow, settings: Settings, *, first_ttl: int, window: int, key: object = None):
+        self.path, self.flow, self.settings, self.key = path, flow, settings, key
+        self.first = first_ttl
+        self.top = min(settings.hops_max, first_ttl + window - 1)
+        self.hops: dict[int, Hop] = {}
+        self.sent: dict[int, list[tuple[int, bytes]]] = {}
+        self.given_up: set[int] = set()
+        self.longest_ns = 0
+        self.started_ns = 0
+        #: TTLs that the destination is known to have answered
+        self.reached: set[int] = set()
+        self.answer: Reply | None = None
+        self.answered_ns = 0
+        #: a TTL that ends the path (unreachable, prohibited, …)
+        self.stopped: int | None = None
+        self.checks: dict[int, list[int]] = {}
+        self.check_floor = 0
+        self.failed_checks = 0
+        self.due_ns = 0
+        self.is_done = False
+        self.one_by_one = settings.one_by_one or not flow.is_marked
+
+    # how long to wait
+
+    def _retry_ns(self) -> int:
+        latest = int(self.settings.silence_s * _LATEST_SHARE * 1e9)
+        if not self.longest_ns:
+            return latest
+        return min(max(self.longest_ns * 3 // 2 + 30 * _MS, _SOONEST_NS), latest)
+
+    def _next_try_ns(self, tries: list[tuple[int, bytes]]) -> int:
+        """When a TTL that was tried so often is tried again, or given up."""
+        first, last = tries[0][0], tries[-1][0]
+        silence = int(self.settings.silence_s * 1e9)
+        if len(tries) >= self.settings.tries:
+            return max(first + silence if not self.one_by_one else 0, last + self._retry_ns())
+        if len(tries) == self.settings.tries - 1 and len(tries) > 1:
+            return max(first + int(silence * _LAST_TRY_SHARE), last + self._retry_ns())
+        return last + self._retry_ns() * (1 if len(tries) == 1 else 2)
+
+    # where the destination is
+
+    @property
+    def last_router(self) -> int:
+        return max((t for t, h in self.hops.items() if h.kind == "router"), default=self.first - 1)
+
+    def distance(self, now: int) -> int | None:
+        """How far the destination is, None as long as that is not known."""
+        if self.stopped is not None and (not self.reached or self.stopped <= min(self.reached)):
+            return self.stopped
+        if self.reached:
+            return min(self.reached)
+        if self.answer is None:
+            return None
+        last = self.last_router
+        hop = self.hops.get(last)
+        if self.failed_checks >= 2 or not self.flow.can_change_port:
+            return last + 1 if now > self.answered_ns + self._retry_ns() // 2 else None
+        back = _initial_ttl(self.answer.ttl) - self.answer.ttl
+        if hop is not None and hop.reply is not None:
+            router_back = _initial_ttl(hop.reply.ttl) - hop.reply.ttl
+            # No hop below may still be missing: an answer that came first may be that of a proxy.
+            if back == router_back + 1 and all(t in self.hops for t in range(self.first, last)):
+                return last + 1
+        elif last == 0 and back == 0 and self.first == 1:
+            return 1
+        return None
+
+    # what to send
+
+    def step(self, now: int) -> list[tuple[int, int]]:
+        """What to send now, as (TTL, port or 0); sets :attr:`due_ns`, when to ask again, or :attr:`is_done`."""
+        wanted: list[tuple[int, int]] = []
+        due = now + int(self.settings.silence_s * 1e9)
+        distance = self.distance(now)
+        if distance is None and self.answer is not None:
+            wanted, due = self._check(now, due)
+        if distance is not None:
+            end = distance - (distance in self.hops or (self.answer is not None and distance not in self.sent))
+            self.top = max(self.top, min(end, self.settings.hops_max))
+        else:
+            self._widen(now)
+            end = self.top
+        pending = False
+        for ttl in range(self.first, end + 1):
+            if ttl in self.hops or ttl in self.given_up:
+                continue
+            if distance is not None and ttl == distance and self.answer is not None:
+                continue
+            tries = self.sent.setdefault(ttl, [])
+            when = self._next_try_ns(tries) if tries else now
+            if when <= now:
+                if len(tries) >= self.settings.tries:
+                    self.given_up.add(ttl)
+                    continue
+                wanted.append((ttl, 0))
+            else:
+                due = min(due, when)
+            pending = True
+            if self.one_by_one:
+                break
+        if not pending and (distance is not None or (self.answer is None and self.top >= self.settings.hops_max)):
+            self.is_done = True
+        self.due_ns = due
+        return wanted
+
+    def _widen(self, now: int) -> None:
+        """Try TTLs further out when the near ones have answered, and all of them when the destination keeps silent."""
+        highest = max(self.hops, default=self.first)
+        limit = self.settings.hops_max
+        if self.one_by_one:
+            # The next TTL's turn comes when this one has answered or has been given up.
+            if all(t in self.hops or t in self.given_up for t in range(self.first, self.top + 1)):
+                self.top = min(limit, self.top + 1)
+            return
+        if highest + 4 > self.top:
+            self.top = min(limit, highest + 8)
+        if self.answer is None:
+            # Before anybody has answered, _retry_ns() is long already.
+            patience = self._retry_ns() if not self.longest_ns else 2 * self._retry_ns() + self.longest_ns
+            if now >= self.started_ns + patience:
+                self.top = limit
+
+    def _check(self, now: int, due: int) -> tuple[list[tuple[int, int]], int]:
+        """Probes from other ports, whose answers say which TTL they answer."""
+        grace = self.answered_ns + max(self.longest_ns // 4, 15 * _MS)
+        if now < grace:
+            return [], min(due, grace)
+        base = max(self.last_router, self.check_floor)
+        if self.checks:
+            expires = max(t for times in self.checks.values() for t in times) + self._retry_ns()
+            if now < expires:
+                return [], min(due, expires)
+            self.failed_checks += 1
+            self.checks.clear()
+            if self.failed_checks >= 2:
+                return [], now
+        wanted = []
+        for i in range(_CHECKS):
+            if base + 1 + i <= 255:
+                self.checks.setdefault(base + 1 + i, []).append(now)
+                wanted.append((base + 1 + i, self.flow.port + 1 + i))
+        return wanted, min(due, now + self._retry_ns())
+
+    # what came back
+
+    def take(self, reply: Reply, now: int, quote: Packet | None) -> None:
+        if quote is not None:
+            self._take_error(reply, now, quote)
+            return
+        packet = reply.packet
+        belongs, ttl, port = self.flow.answers(packet)
+        if not belongs:
+            return
+        if ttl is None and port is not None and port != self.flow.port:
+            offset = port - self.flow.port - 1
+            tried = sorted(self.checks)
+            if 0 <= offset < len(tried):
+                self.reached.add(tried[offset])
+            return
+        if self.answer is None:
+            self.answer, self.answered_ns = reply, now
+        if ttl is not None:
+            self.reached.add(ttl)
+            self._note_hop(ttl, Hop(ttl, reply.source, "destination", reply=reply), now)
+
+    def _take_error(self, reply: Reply, now: int, quote: Packet) -> None:
+        transport = quote.transport
+        port = transport.get("src") if transport is not None and "src" in transport.FIELDS else None
+        found = self.flow.identify(quote)
+        if port is not None and self.checks and 0 <= (offset := port - self.flow.port - 1) < _CHECKS:
+            tried = sorted(self.checks)
+            if offset < len(tried):
+                if reply.kind == "time exceeded":
+                    self.check_floor = max(self.check_floor, tried[offset])
+                elif reply.source == self.path.destination:
+                    self.reached.add(tried[offset])
+            return
+        if found is None:
+            waiting = [t for t, tries in self.sent.items() if tries and t not in self.hops and t not in self.given_up]
+            if len(waiting) != 1 and not self.one_by_one:
+                return
+            if not waiting:
+                return
+            found = (max(waiting) if self.one_by_one else waiting[0], 0)
+        ttl, attempt = found
+        tries = self.sent.get(ttl)
+        if not tries or ttl in self.hops:
+            return
+        at, sent = tries[min(attempt, len(tries) - 1)]
+        hop = Hop(ttl, reply.source, "router", now - at, compare(sent, reply.quote), reply, sent, len(tries))
+        if reply.kind == "unreachable" or reply.kind == "packet too big" or reply.kind == "parameter problem":
+            hop.kind = "destination" if reply.source == self.path.destination else "stop"
+            hop.note = reply.text or reply.kind
+            if hop.kind == "destination":
+                self.reached.add(ttl)
+                if self.answer is None:
+                    self.answer, self.answered_ns = reply, now
+            else:
+                self.stopped = ttl if self.stopped is None else min(ttl, self.stopped)
+        elif reply.kind != "time exceeded":
+            return
+        elif reply.source == self.path.destination:
+            hop.note = "time exceeded from the destination's own address"
+        self._note_hop(ttl, hop, now)
+
+    def _note_hop(self, ttl: int, hop: Hop, now: int) -> None:
+        if ttl in self.hops:
+            return
+        tries = self.sent.get(ttl)
+        if tries:
+            hop.tries = len(tries)
+            if hop.round_trip_ns is None:
+                hop.round_trip_ns = now - tries[-1][0]
+            self.longest_ns = max(self.longest_ns, hop.round_trip_ns)
+            hop.sent = hop.sent or tries[0][1]
+        self.hops[ttl] = hop
+        self._look_for_loop(ttl)
+
+    def _look_for_loop(self, ttl: int) -> None:
+        """Three turns of the same addresses are a forwarding loop: no use in going on."""
+        for period in (1, 2, 3, 4):
+            places = [ttl - i for i in range(period * _LOOP_TURNS)]
+            hops = [self.hops.get(t) for t in places]
+            if any(h is None or h.kind != "router" for h in hops):
+                continue
+            turn = [h.address for h in hops if h is not None]
+            # One address again and again may as well be a router that hides others.
+            if all(turn[i] == turn[i % period] for i in range(len(turn))) and len(set(turn)) == period and period > 1:
+                self.stopped = min(places) + period * _LOOP_TURNS - 1 if self.stopped is None else self.stopped
+                note = f"forwarding loop between {' and '.join(sorted(set(map(str, turn))))}"
+                if note not in self.path.notes:
+                    self.path.notes.append(note)
+                return
+
+    def finish(self, now: int) -> Path:
+        """Write down what was found."""
+        path = self.path
+        path.duration_s = (now - self.started_ns) / 1e9
+        distance = self.distance(now + (1 << 40))
+        path.answer = self.answer
+        path.is_reached = self.answer is not None or any(h.kind == "destination" for h in self.hops.values())
+        end = distance if distance is not None else max(self.hops, default=0)
+        if distance is None:
+            end = self.settings.hops_max if not self.answer and not path.error else max(end, 1)
+        for ttl in range(self.first, min(end, self.settings.hops_max) + 1):
+            hop = self.hops.get(ttl)
+            if hop is None:
+                tries = self.sent.get(ttl, [])
+                hop = Hop(ttl, tries=len(tries))
+                if ttl == distance and self.answer is not None:
+                    hop.kind, hop.address, hop.reply = "destination", self.answer.source, self.answer
+                    if tries:
+                        hop.sent = tries[0][1]
+                        if self.answered_ns >= tries[0][0]:
+                            hop.round_trip_ns = self.answered_ns - tries[0][0]
+            path.hops.append(hop)
+        self._explain_silence()
+        return path
+
+    def _explain_silence(self) -> None:
+        hops = self.path.hops
+        heard = max((i for i, h in enumerate(hops) if h.address), default=-1)
+        for i, hop in enumerate(hops):
+            if hop.kind == "silent":
+                hop.note = "sends no time exceeded, or limits them: later hops answer" if i < heard else ""
+            elif hop.tries >= 3 and hop.kind == "router":
+                hop.note = hop.note or "answered late: it limits its errors, or packets are lost"
+        if not self.path.is_reached and heard + 1 < len(hops) and not self.path.error and self.stopped is None:
+            behind = f"hop {hops[heard].ttl} ({hops[heard].address})" if heard >= 0 else "this host"
+            self.path.notes.append(f"nothing answers behind {behind}: filtered, or nobody is there")
+
+
+class Prober:
+    """Runs targets on a network. Iterating over :meth:`run` gives each path as it is done."""
+
+    def __init__(self, network: Network, *, pace_pps: int = 4000, most_at_once: int = 256):
+        self.network = network
+        self.most_at_once = most_at_once
+        self._gap_ns = 1_000_000_000 // pace_pps
+        self._next_send_ns = 0
+        self._queue: deque[tuple[Target, int, int]] = deque()
+        self._by_port: dict[int, Target] = {}
+        self._by_destination: dict[str, list[Target]] = {}
+        self._alarms: list[tuple[int, int, Target]] = []
+        self._serial = 0
+        self.sent_packets = 0
+
+    def _start(self, target: Target, now: int) -> None:
+        for i in range(PORTS_PER_PATH):
+            self._by_port[target.flow.port + i] = target
+        self._by_destination.setdefault(target.flow.destination, []).append(target)
+        target.started_ns = now
+        self._advance(target, now)
+
+    def _advance(self, target: Target, now: int) -> None:
+        if target.is_done:
+            return
+        for ttl, port in target.step(now):
+            if not port:
+                # Its time is noted when it leaves; the place in the queue counts as a try at once.
+                target.sent[ttl].append((now, b""))
+            self._queue.append((target, ttl, port))
+        self._serial += 1
+        heapq.heappush(self._alarms, (target.due_ns, self._serial, target))
+
+    def _send(self, now: int) -> None:
+        """Send what the pace allows by now."""
+        # poll() waits whole milliseconds: what the pace allows in two may leave at once.
+        self._next_send_ns = max(self._next_send_ns, now - max(2 * _MS, self._gap_ns))
+        while self._queue and self._next_send_ns <= now:
+            target, ttl, port = self._queue.popleft()
+            if target.is_done:
+                continue
+            distance = target.distance(now) if target.answer is not None else target.stopped
+            if not port and distance is not None and ttl > distance:
+                target.sent.pop(ttl, None)
+                continue
+            tries = target.sent.get(ttl, [])
+            data = target.flow.probe(ttl, max(len(tries) - 1, 0), port=port or None)
+            if not port:
+                tries[-1] = (self.network.now_ns(), data)
+            try:
+                self.network.send(data, target.flow.destination)
+            except OSError as error:
+                self._failed(target, error)
+                continue
+            self.sent_packets += 1
+            self._next_send_ns += self._gap_ns
+
+    def _failed(self, target: Target, error: OSError) -> None:
+        said = str(error) if isinstance(error, NetworkError) else (error.strerror or str(error)).lower()
+        if not target.path.error:
+            target.path.error = f"sending stopped: {said}"
+        target.is_done = True
+
+    def _targets_of(self, reply: Reply) -> Iterator[tuple[Target, Packet | None]]:
+        if reply.kind == "answer":
+            for target in self._by_destination.get(reply.source, ()):
+                yield target, None
+            return
+        quote = dissect(reply.quote)
+        if not quote.layers or quote.layers[0].LABEL not in ("IP", "IPv6"):
+            return
+        transport = quote.transport
+        port = transport.get("src" if "src" in transport.FIELDS else "identifier") if transport is not None else None
+        candidates: list[Target] = []
+        if port is not None and port in self._by_port:
+            candidates.append(self._by_port[port])
+        network = quote.find(IP) or quote.layers[0]
+        if network.get("dst") is not None:
+            candidates += self._by_destination.get(quote.destination, ())
+        for target in dict.fromkeys(candidates):
+            offset_port = port is not None and 0 < port - target.flow.port < PORTS_PER_PATH
+            likeness = target.flow.likeness(quote) + (1 if offset_port else 0)
+            marked = target.flow.identify(quote) is not None
+            enough = 1 if marked or not target.flow.protocol else 2 if offset_port else 3
+            if likeness >= enough:
+                yield target, quote
+                return
+
+    def run(self, targets: Iterable[Target], *, on_reply: Callable[[Target, Reply], None] | None = None) -> Iterator[Path]:
+        """Probe all targets; gives paths in the order in which they are done."""
+        waiting = iter(targets)
+        active: set[Target] = set()
+        more = True
+        while more or active:
+            now = self.network.now_ns()
+            while more and len(active) < self.most_at_once and len(self._queue) < 64:
+                target = next(waiting, None)
+                if target is None:
+                    more = False
+                    break
+                active.add(target)
+                self._start(target, now)
+            self._send(now)
+            touched: set[Target] = set()
+            for at, data in self.network.receive(self._wait_s(now, more and len(active) < self.most_at_once)):
+                reply = parse_reply(data, at)
+                if reply is None:
+                    continue
+                for target, quote in list(self._targets_of(reply)):
+                    if not target.is_done:
+                        target.take(reply, at, quote)
+                        touched.add(target)
+                        if on_reply is not None:
+                            on_reply(target, reply)
+            now = self.network.now_ns()
+            for target in touched:
+                self._advance(target, now)
+            while self._alarms and self._alarms[0][0] <= now:
+                due, _, target = heapq.heappop(self._alarms)
+                if due >= target.due_ns:
+                    self._advance(target, now)
+            for target in [t for t in active if t.is_done]:
+                active.discard(target)
+                self._forget(target)
+                yield target.finish(self.network.now_ns())
+
+    def _wait_s(self, now: int, hungry: bool) -> float:
+        when = self._alarms[0][0] if self._alarms else now + 100 * _MS
+        if self._queue:
+            when = min(when, self._next_send_ns)
+        elif hungry:
+            return 0.0
+        return max(when - now, 0) / 1e9
+
+    def _forget(self, target: Target) -> None:
+        for i in range(PORTS_PER_PATH):
+            self._by_port.pop(target.flow.port + i, None)
+        same = self._by_destination.get(target.flow.destination, [])
+        if target in same:
+            same.remove(target)
