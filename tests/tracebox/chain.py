@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import ipaddress
 import os
 import shutil
 import socket
@@ -56,7 +57,7 @@ class Chain:
 
     def router(self, number: int, *, wide: bool = False) -> str:
         """The address that router ``number`` answers from."""
-        return f"fd09:{number - 1}::2" if wide else f"10.9.{number - 1}.2"
+        return str(ipaddress.ip_address(f"fd09:{number - 1}::2")) if wide else f"10.9.{number - 1}.2"
 
     def _namespace(self, name: str) -> None:
         holder = subprocess.Popen(["unshare", "--net", "sh", "-c", "echo up; exec sleep 3600"], stdout=subprocess.PIPE)

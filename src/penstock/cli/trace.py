@@ -11,7 +11,7 @@ __all__ = ["add_arguments", "main"]
 
 
 def add_arguments(name: str, parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("destinations", nargs="+", metavar="DESTINATION", help="name or address")
+    parser.add_argument("destinations", nargs="*", metavar="DESTINATION", help="name or address")
     parser.add_argument("-p", "--probe", default="options", metavar="PROBE",
                         help="what to send: a line like 'IP / TCP / mss(9000)', or syn, options, mptcp, ecn, tfo, udp, icmp, sctp, http, "
                              "https, dns (default: options)")
@@ -28,6 +28,8 @@ def add_arguments(name: str, parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-n", "--numeric", action="store_true", help="no names of routers")
     parser.add_argument("-a", "--all-fields", action="store_true", help="every difference at every hop")
     parser.add_argument("--explain", action="store_true", help="what each hop showed of each finding")
+    parser.add_argument("-t", "--test", action="append", metavar="NAME", default=[],
+                        help="ask one question instead ('list' lists them, 'all' asks all)")
     parser.add_argument("--pcap", metavar="FILE", help="write all that was sent and received")
     parser.add_argument("--json", action="store_true", help="one JSON object a destination")
 
@@ -40,6 +42,11 @@ def main(name: str, args: argparse.Namespace) -> int:
     from penstock.tracebox.report import as_dict, explanation, table, verdicts
     from penstock.tracebox.settings import NetworkError, Settings
 
+    if args.test:
+        return _ask(args)
+    if not args.destinations:
+        print("penstock trace: whereto? 'penstock trace --help' tells more", file=sys.stderr)
+        return 2
     failed = 0
 
     def tell(destination: str, error: NetworkError) -> None:
@@ -81,4 +88,51 @@ def main(name: str, args: argparse.Namespace) -> int:
         except OSError as error:
             print(f"penstock trace: {error.filename or ''}: {error.strerror}", file=sys.stderr)
             return 1
+    return 1 if failed else 0
+
+
+def _ask(args: argparse.Namespace) -> int:
+    """Detections: one line a verdict, what belongs to it below."""
+    from penstock.tracebox.api import resolve
+    from penstock.tracebox.detections import Subject, detections, run
+    from penstock.tracebox.report import as_dict
+    from penstock.tracebox.settings import NetworkError, Settings
+
+    known = detections()
+    if "list" in args.test:
+        width = max(map(len, known))
+        for name, text in known.items():
+            print(f"{name:{width}}  {text}")
+        return 0
+    names = list(known) if "all" in args.test else args.test
+    unknown = [n for n in names if n not in known]
+    if unknown or not args.destinations:
+        said = f"there is no test '{unknown[0]}'; '--test list' lists them" if unknown else "whereto? 'penstock trace --help' tells more"
+        print(f"penstock trace: {said}", file=sys.stderr)
+        return 2
+    failed = 0
+    for destination in args.destinations:
+        try:
+            settings = Settings(hops_max=args.max_hops, hops_min=args.min_hops, silence_s=args.wait, tries=args.tries, pace_pps=args.pace,
+                                one_by_one=args.one_by_one, interface=args.interface)
+            wide = args.ipv6 or ":" in destination
+            subject = Subject(resolve(destination, wide=wide), args.port or 80, args.port or 53, args.port or 21, wide, settings)
+        except (NetworkError, ValueError) as error:
+            print(f"penstock trace: {error}", file=sys.stderr)
+            failed += 1
+            continue
+        for name in names:
+            try:
+                verdict = run(name, subject)
+            except NetworkError as error:
+                failed += 1
+                print(f"{name}: unknown: {error}", file=sys.stderr)
+                continue
+            if args.json:
+                print(json.dumps({"test": name, "destination": destination, "state": verdict.state, "text": verdict.text,
+                                  "details": verdict.details, "path": as_dict(verdict.path) if verdict.path is not None else None}))
+                continue
+            print(verdict)
+            for line in verdict.details:
+                print(f"  {line}")
     return 1 if failed else 0

@@ -130,7 +130,8 @@ def _script(given: dict[str, str], rest: list[str], settings: object) -> int:
             # The first argument may be for the script alone.
             destination = None
     try:
-        Scripts(settings=settings, destination=destination, arguments=tuple(rest), numeric="-n" in given, values="-v" in given).run(text, name)
+        scripts = Scripts(settings=settings, destination=destination, arguments=tuple(rest), numeric="-n" in given, values="-v" in given)
+        scripts.run(text, name)
     except ScriptError as error:
         print(f"tracebox: {error}", file=sys.stderr)
         return 1

@@ -183,6 +183,10 @@ def tcp_option(kind: int, length: int | None = None, data: Any = None) -> Layer:
     return TCPOption(bytes((int(kind), 2 + len(body) if length is None else int(length))) + body)
 
 
+def nop_option() -> Layer:
+    return TCPOption(b"\1")
+
+
 def mss(size: int = 1460) -> Layer:
     return TCPOption(struct.pack(">BBH", 2, 4, int(size)))
 
@@ -270,7 +274,7 @@ CONSTRUCTORS: dict[str, Callable[..., Any]] = {
     "hopbyhop": hopbyhop, "dstopts": dstopts, "fragment": fragment,
     "ip_nop": lambda: IPOption(b"\1"), "ip_eol": lambda: IPOption(b"\0"), "rr": rr, "lsrr": lsrr, "ssrr": ssrr, "traceroute": traceroute,
     "IPOption.new": ip_option, "TCPOption.new": tcp_option,
-    "nop": lambda: TCPOption(b"\1"), "eol": lambda: TCPOption(b"\0"), "sackp": sackp, "sack": sack, "mss": mss, "wscale": wscale,
+    "nop": nop_option, "eol": lambda: TCPOption(b"\0"), "sackp": sackp, "sack": sack, "mss": mss, "wscale": wscale,
     "mpcapable": mpcapable, "mpjoin": mpjoin, "timestamp": timestamp, "tfo": tfo, "edo": edo, "md5": md5,
     "RR": rr, "LSRR": lsrr, "SSRR": ssrr, "SACK": sack, "SRH": lambda segments=(): srh(segments=segments),
     "DNS.new": dns, "DNSQuery.new": dns_query,

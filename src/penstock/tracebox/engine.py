@@ -122,11 +122,11 @@ class Target:
             end = distance - (distance in self.hops or (self.answer is not None and distance not in self.sent))
             self.top = max(self.top, min(end, self.settings.hops_max))
         else:
-            self._widen(now)
+            due = min(due, self._widen(now))
             end = self.top
         pending = False
         for ttl in range(self.first, end + 1):
-            if ttl in self.hops or ttl in self.given_up:
+            if ttl in self.hops or ttl in self.given_up or (self.settings.ttls is not None and ttl not in self.settings.ttls):
                 continue
             if distance is not None and ttl == distance and self.answer is not None:
                 continue
@@ -147,22 +147,28 @@ class Target:
         self.due_ns = due
         return wanted
 
-    def _widen(self, now: int) -> None:
-        """Try TTLs further out when the near ones have answered, and all of them when the destination keeps silent."""
+    def _widen(self, now: int) -> int:
+        """Try TTLs further out when the near ones have answered, and all of them when the destination keeps silent.
+
+        Gives the time when that is to be asked again.
+        """
         highest = max(self.hops, default=self.first)
         limit = self.settings.hops_max
         if self.one_by_one:
             # The next TTL's turn comes when this one has answered or has been given up.
-            if all(t in self.hops or t in self.given_up for t in range(self.first, self.top + 1)):
+            only = self.settings.ttls
+            if all(t in self.hops or t in self.given_up or (only is not None and t not in only) for t in range(self.first, self.top + 1)):
                 self.top = min(limit, self.top + 1)
-            return
+            return now + 1_000 * _MS
         if highest + 4 > self.top:
             self.top = min(limit, highest + 8)
         if self.answer is None:
             # Before anybody has answered, _retry_ns() is long already.
             patience = self._retry_ns() if not self.longest_ns else 2 * self._retry_ns() + self.longest_ns
-            if now >= self.started_ns + patience:
-                self.top = limit
+            if now < self.started_ns + patience:
+                return self.started_ns + patience
+            self.top = limit
+        return now + 1_000 * _MS
 
     def _check(self, now: int, due: int) -> tuple[list[tuple[int, int]], int]:
         """Probes from other ports, whose answers say which TTL they answer."""

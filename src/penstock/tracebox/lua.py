@@ -22,6 +22,7 @@ from penstock.tracebox.exchange import finished, send_and_receive, wait_for
 from penstock.tracebox.firewall import DropRule
 from penstock.tracebox.layers import ICMP, IP, SCTP, TCP, UDP, Extension, ICMPv6, IPv6, Layer, Raw, TCPOption
 from penstock.tracebox.names import add_names
+from penstock.tracebox.network import source_address
 from penstock.tracebox.packet import Packet, dissect
 from penstock.tracebox.replies import Reply
 from penstock.tracebox.settings import NetworkError, Settings
@@ -156,7 +157,7 @@ class Scripts:
         if not isinstance(one, (Layer, Packet)) or not isinstance(two, (Layer, Packet)):
             raise ValueError("'/' joins layers")
         # As in the original: a packet grows in place, layers make a new packet.
-        result = one / two
+        result: Packet = (Packet([one]) if isinstance(one, Layer) and not isinstance(one, Packet) else one) / two
         return left if result is one else self._to_lua(result)
 
     def _text(self, value: Any) -> str:
@@ -192,10 +193,7 @@ class Scripts:
             destination = packet.destination
         if destination is None:
             raise ValueError("the packet names no destination, and neither does the command line")
-        from penstock.tracebox.network import source_address
-
-        source = "192.0.2.1" if (self._settings.interface or "").startswith("pcap:") else source_address(destination, self._settings.interface)
-        return finished(packet, source, destination)
+        return finished(packet, source_address(destination, self._settings.interface), destination)
 
     def _packet_method(self, packet: Packet, name: str, arguments: list[Any]) -> Any:
         kinds: dict[str, tuple[type[Layer], ...]] = {
@@ -282,8 +280,8 @@ class Scripts:
             destination = ready.destination
             # What the script has set in the packet, and what was chosen for it once, stays for all TTLs and all calls.
             original, chosen = packet.transport, ready.transport
-            for name in ("src", "sequence"):
-                if original is not None and chosen is not None and name in chosen.FIELDS and (name != "sequence" or isinstance(chosen, TCP)):
+            for name in ("src", "sequence") if isinstance(chosen, TCP) else ("src",):
+                if original is not None and chosen is not None and name in chosen.FIELDS:
                     original.put(name, chosen[name])
                     original.given.add(name)
             template = packet.copy()

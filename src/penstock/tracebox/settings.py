@@ -18,7 +18,7 @@ class Settings:
     ``silence_s`` is what a hop that does not answer may cost in all, however many such hops there are; within it a TTL is
     tried ``tries`` times (1 to 4). ``window`` TTLs are in flight at first, ``pace_pps`` probes leave a second at most.
     ``one_by_one`` sends a TTL only when the one before has answered or been given up. ``is_marked`` False leaves the probe as
-    it is, so that TTLs can be told apart only one by one.
+    it is, so that TTLs can be told apart only one by one. ``ttls`` leaves out all TTLs but those.
     """
 
     hops_max: int = 30
@@ -30,6 +30,7 @@ class Settings:
     one_by_one: bool = False
     is_marked: bool = True
     interface: str | None = None
+    ttls: frozenset[int] | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.hops_min <= self.hops_max <= 255:
