@@ -25,6 +25,7 @@ SUBCOMMANDS = {
     "switch": ("switch", "switches: their ports, counters and modules"),
     "chain": ("chain", "a path of domains, joined by a switch"),
     "trace": ("trace", "find the middleboxes on a path, and between which hops they are"),
+    "campaign": ("campaign", "trace thousands of paths into a database, and report on them"),
     "tap": ("tap", "what a port of a switch sends and is sent, as a capture"),
     "doctor": ("doctor", "say what this machine lacks, and the command that mends it"),
     "graph": ("language", "draw a configuration (SVG or Graphviz)"),

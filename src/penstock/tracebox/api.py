@@ -12,6 +12,7 @@ from penstock.tracebox.flow import Flow
 from penstock.tracebox.inference import infer
 from penstock.tracebox.language import parse_probe
 from penstock.tracebox.layers import SCTP, TCP, UDP, IPv6
+from penstock.tracebox.nearhops import NearHops
 from penstock.tracebox.network import LiveNetwork, Network, RecordedNetwork
 from penstock.tracebox.packet import Packet
 from penstock.tracebox.path import Hop, Path
@@ -64,10 +65,12 @@ def trace(destination: str, *, probe: str | Packet = "IP / TCP", port: int | Non
 
 def trace_many(destinations: Iterable[str], *, probe: str | Packet = "IP / TCP", port: int | None = None, wide: bool = False,
                settings: Settings | None = None, flows: int = 1, network: Network | None = None, capture: CaptureWriter | None = None,
-               most_at_once: int = 256, on_error: Callable[[str, NetworkError], None] | None = None) -> Iterator[Path]:
+               most_at_once: int = 256, memory: NearHops | None = None,
+               on_error: Callable[[str, NetworkError], None] | None = None) -> Iterator[Path]:
     """Trace many paths at once; gives each when it is done.
 
-    A destination that cannot be reached at all raises, or is told to ``on_error`` and left out.
+    A destination that cannot be reached at all raises, or is told to ``on_error`` and left out. With a ``memory``, near routers that
+    all paths share are asked no more often than it allows.
     """
     settings = settings or Settings()
     template = parse_probe(probe) if isinstance(probe, str) else probe
@@ -94,7 +97,9 @@ def trace_many(destinations: Iterable[str], *, probe: str | Packet = "IP / TCP",
                                 is_marked=settings.is_marked, destination_port=port, like=net.recorded_probe(address))
                     number += 1
                     path = Path(address, name, source, said, settings.hops_max)
-                    yield Target(path, flow, settings, first_ttl=settings.hops_min, window=settings.window, key=name)
+                    window = settings.window if memory is None else memory.window(settings.window)
+                    known = memory.known(net.now_ns()) if memory is not None else None
+                    yield Target(path, flow, settings, first_ttl=settings.hops_min, window=window, known=known)
             except NetworkError as error:
                 if on_error is None:
                     raise
@@ -104,6 +109,8 @@ def trace_many(destinations: Iterable[str], *, probe: str | Packet = "IP / TCP",
         if flows == 1:
             for path in prober.run(targets()):
                 infer(path)
+                if memory is not None:
+                    memory.learn(path)
                 yield path
         else:
             yield from _merged(prober.run(targets()), flows)

@@ -52,6 +52,7 @@ class Comparison:
     packet_bytes: int
     changes: list[Change] = field(default_factory=list)
     _seen: set[Key] = field(default_factory=set)
+    _equal: set[tuple[str, int]] = field(default_factory=set)
     _has_all_options: dict[str, bool] = field(default_factory=dict)
 
     @property
@@ -61,7 +62,7 @@ class Comparison:
 
     def observes(self, key: Key) -> bool:
         """Whether a change of this would show in this quote."""
-        if key in self._seen:
+        if key in self._seen or key[:2] in self._equal:
             return True
         identity = key[0]
         if identity.startswith(("TCPOption", "IPOption")):
@@ -80,19 +81,20 @@ def _numbered(packet: Packet) -> list[tuple[str, int, Layer]]:
     return found
 
 
-def _size_of(packet: Packet, quoted_bytes: int) -> int:
+def _size_of(packet: Packet, otherwise: int) -> int:
     """The packet's length as its IP header says it."""
     first = packet.layers[0] if packet.layers else None
     length = first.get("length") if isinstance(first, (IP, IPv6)) else None
     if length is None:
-        return quoted_bytes
+        return otherwise
     return length + 40 if isinstance(first, IPv6) else length
 
 
 def compare(sent: bytes, quoted: bytes) -> Comparison:
     """Compare a packet with a quote of it. Neither is trusted to be well-formed."""
     before, after = dissect(sent), dissect(quoted)
-    size = _size_of(after, len(quoted))
+    # A quote without a whole IP header does not say how long the packet was.
+    size = _size_of(after, max(len(quoted), len(sent)))
     if size < len(quoted) and size >= 20:
         # RFC 4884 section 4: a short quote is padded with zeros.
         quoted = quoted[:size]
@@ -105,6 +107,9 @@ def compare(sent: bytes, quoted: bytes) -> Comparison:
         if where not in had:
             if not _is_cut(layer):
                 result.changes.append(Change("added", (*where, ""), layer.label, "", "", repr(layer)))
+            continue
+        if had[where].data == layer.data and not _is_cut(layer):
+            result._equal.add(where)
             continue
         result._seen.add((*where, ""))
         _compare_layer(result, where, had[where], layer)

@@ -41,11 +41,12 @@ def _initial_ttl(left: int) -> int:
 class Target:
     """One path under way."""
 
-    def __init__(self, path: Path, flow: Flow, settings: Settings, *, first_ttl: int, window: int, key: object = None):
-        self.path, self.flow, self.settings, self.key = path, flow, settings, key
+    def __init__(self, path: Path, flow: Flow, settings: Settings, *, first_ttl: int, window: int, known: dict[int, str] | None = None):
+        self.path, self.flow, self.settings = path, flow, settings
         self.first = first_ttl
         self.top = min(settings.hops_max, first_ttl + window - 1)
-        self.hops: dict[int, Hop] = {}
+        #: what was found; ``known`` routers of near TTLs are taken on trust
+        self.hops: dict[int, Hop] = {ttl: Hop(ttl, address, "remembered") for ttl, address in (known or {}).items()}
         self.sent: dict[int, list[tuple[int, bytes]]] = {}
         self.given_up: set[int] = set()
         self.longest_ns = 0
@@ -85,7 +86,7 @@ class Target:
 
     @property
     def last_router(self) -> int:
-        return max((t for t, h in self.hops.items() if h.kind == "router"), default=self.first - 1)
+        return max((t for t, h in self.hops.items() if h.kind in ("router", "remembered")), default=self.first - 1)
 
     def distance(self, now: int) -> int | None:
         """How far the destination is, None as long as that is not known."""
@@ -96,17 +97,18 @@ class Target:
         if self.answer is None:
             return None
         last = self.last_router
-        hop = self.hops.get(last)
         if self.failed_checks >= 2 or not self.flow.can_change_port:
             return last + 1 if now > self.answered_ns + self._retry_ns() // 2 else None
         back = _initial_ttl(self.answer.ttl) - self.answer.ttl
-        if hop is not None and hop.reply is not None:
-            router_back = _initial_ttl(hop.reply.ttl) - hop.reply.ttl
-            # No hop below may still be missing: an answer that came first may be that of a proxy.
-            if back == router_back + 1 and all(t in self.hops for t in range(self.first, last)):
-                return last + 1
-        elif last == 0 and back == 0 and self.first == 1:
-            return 1
+        if last == 0:
+            return 1 if back == 0 and self.first == 1 else None
+        # No hop below may still be missing: an answer that came first may be that of a proxy.
+        if not all(t in self.hops for t in range(self.first, last)):
+            return None
+        for ttl in range(last, self.first - 1, -1):
+            reply = self.hops[ttl].reply
+            if reply is not None:
+                return last + 1 if back == _initial_ttl(reply.ttl) - reply.ttl + last + 1 - ttl else None
         return None
 
     # what to send
@@ -131,12 +133,17 @@ class Target:
             if distance is not None and ttl == distance and self.answer is not None:
                 continue
             tries = self.sent.setdefault(ttl, [])
+            if distance is None and self.answer is not None and tries and ttl > self.last_router:
+                # The destination has answered these; which of them it was, the checks will tell.
+                pending = True
+                continue
             when = self._next_try_ns(tries) if tries else now
             if when <= now:
                 if len(tries) >= self.settings.tries:
                     self.given_up.add(ttl)
                     continue
                 wanted.append((ttl, 0))
+                due = min(due, self._next_try_ns([*tries, (now, b"")]))
             else:
                 due = min(due, when)
             pending = True
@@ -237,6 +244,9 @@ class Target:
         if not tries or ttl in self.hops:
             return
         at, sent = tries[min(attempt, len(tries) - 1)]
+        if not sent:
+            # It waits in the queue still: whoever quotes it, has it from an older capture.
+            return
         hop = Hop(ttl, reply.source, "router", now - at, compare(sent, reply.quote), reply, sent, len(tries))
         if reply.kind == "unreachable" or reply.kind == "packet too big" or reply.kind == "parameter problem":
             hop.kind = "destination" if reply.source == self.path.destination else "stop"
@@ -333,6 +343,7 @@ class Prober:
         self._by_destination: dict[str, list[Target]] = {}
         self._alarms: list[tuple[int, int, Target]] = []
         self._serial = 0
+        self._finished: list[Target] = []
         self.sent_packets = 0
 
     def _start(self, target: Target, now: int) -> None:
@@ -345,7 +356,11 @@ class Prober:
     def _advance(self, target: Target, now: int) -> None:
         if target.is_done:
             return
-        for ttl, port in target.step(now):
+        wanted = target.step(now)
+        if target.is_done:
+            self._finished.append(target)
+            return
+        for ttl, port in wanted:
             if not port:
                 # Its time is noted when it leaves; the place in the queue counts as a try at once.
                 target.sent[ttl].append((now, b""))
@@ -382,11 +397,14 @@ class Prober:
         if not target.path.error:
             target.path.error = f"sending stopped: {said}"
         target.is_done = True
+        self._finished.append(target)
 
     def _targets_of(self, reply: Reply) -> Iterator[tuple[Target, Packet | None]]:
         if reply.kind == "answer":
             for target in self._by_destination.get(reply.source, ()):
-                yield target, None
+                # An answer that does not say which TTL it answers is good once; only checks have something to add.
+                if target.answer is None or target.checks or target.flow.marks_answers:
+                    yield target, None
             return
         quote = dissect(reply.quote)
         if not quote.layers or quote.layers[0].LABEL not in ("IP", "IPv6"):
@@ -441,10 +459,11 @@ class Prober:
                 due, _, target = heapq.heappop(self._alarms)
                 if due >= target.due_ns:
                     self._advance(target, now)
-            for target in [t for t in active if t.is_done]:
+            for target in self._finished:
                 active.discard(target)
                 self._forget(target)
                 yield target.finish(self.network.now_ns())
+            self._finished.clear()
 
     def _wait_s(self, now: int, hungry: bool) -> float:
         when = self._alarms[0][0] if self._alarms else now + 100 * _MS

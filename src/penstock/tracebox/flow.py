@@ -118,6 +118,8 @@ class Flow:
                 self._mark_at = self._checksum_at = 0
         #: probes of different TTLs can be told apart when several are under way
         self.is_marked = bool(self._id_at or self._mark_at)
+        #: answers say which TTL they answer
+        self.marks_answers = bool(self._mark_at) and self.protocol in ("ICMP", "ICMPv6")
         self._checksums: dict[int, tuple[int, int]] = {}
 
     def _find_transport(self) -> int:

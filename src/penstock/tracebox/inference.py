@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from penstock.packet.checksum import internet_checksum
 from penstock.tracebox.diff import Change, Comparison, Key
-from penstock.tracebox.layers import ICMP, IP, SCTP, TCP, UDP, ICMPv6, IPv6
-from penstock.tracebox.packet import dissect
+from penstock.tracebox.layers import ICMP, IP, SCTP, TCP, UDP, ICMPv6
+from penstock.tracebox.packet import Packet, dissect
 from penstock.tracebox.path import Hop, Path
 
 __all__ = ["Finding", "infer"]
@@ -194,7 +195,7 @@ def _transport_checksum(comparison: Comparison) -> tuple[int, int] | None:
     sent = ours.get("checksum")
     if quoted is None or sent is None or (isinstance(theirs, UDP) and (quoted == 0 or sent == 0)):
         return None
-    if isinstance(theirs, (TCP, UDP)) and _checksum_of(comparison.sent, len(comparison.sent.payload)) != sent:
+    if isinstance(theirs, (TCP, UDP)) and _checksum_of(comparison.sent) != sent:
         # A probe with a wrong checksum on purpose.
         return None
     structural = any(
@@ -212,23 +213,27 @@ def _transport_checksum(comparison: Comparison) -> tuple[int, int] | None:
         if len(theirs.data) < 8 or len(sent_bytes) < start:
             return None
         packet = dissect(whole + sent_bytes[start:])
-    return quoted, _checksum_of(packet, len(packet.payload))
+    return quoted, _checksum_of(packet)
 
 
-def _checksum_of(packet: object, payload_bytes: int) -> int:
-    from penstock.tracebox.packet import Packet
-
-    assert isinstance(packet, Packet)
-    fresh = packet.copy()
-    transport = fresh.transport
-    assert transport is not None
-    transport.given.clear()
-    for layer in fresh.layers:
-        if isinstance(layer, (IP, IPv6)):
-            layer.given |= set(layer.FIELDS)
-    transport.given |= {"offset", "length"}
-    built = dissect(fresh.build()).transport
-    return (built.get("checksum") or 0) if built is not None else 0
+def _checksum_of(packet: Packet) -> int:
+    """The checksum that the transport header of a packet should have."""
+    at = 0
+    for layer in packet.layers:
+        if isinstance(layer, (TCP, UDP, ICMP, ICMPv6)):
+            break
+        at += len(layer.data)
+    data = bytearray(b"".join(bytes(layer.data) for layer in packet.layers)[at:])
+    start, stop, _, _ = layer._PLACES["checksum"]
+    data[start:stop] = b"\0\0"
+    protocol = {TCP: 6, UDP: 17, ICMPv6: 58}.get(type(layer))
+    covered = data
+    if isinstance(layer, UDP):
+        # What lies behind UDP's own length (RFC 9868) is not covered.
+        covered = data[: max(layer.get("length") or 0, 8)]
+    pseudo = packet.pseudo_header(protocol, len(covered)) if protocol is not None else b""
+    value = internet_checksum(pseudo + bytes(covered))
+    return 0xFFFF if protocol == 17 and value == 0 else value
 
 
 def _hidden(path: Path, hops: list[Hop]) -> list[Finding]:

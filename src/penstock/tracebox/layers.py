@@ -36,14 +36,23 @@ class Layer:
     FIXED_BYTES: ClassVar[int] = 0
     #: name of what follows the fixed fields, where it is compared as bytes
     REST: ClassVar[str | None] = None
+    #: field name -> first byte, byte after the last, shift, mask
+    _PLACES: ClassVar[dict[str, tuple[int, int, int, int]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        cls._PLACES = {
+            name: (f.bit // 8, (f.bit + f.type.bits + 7) // 8, -(f.bit + f.type.bits) % 8, (1 << f.type.bits) - 1)
+            for name, f in cls.FIELDS.items()
+        }
 
     def __init__(self, data: bytes | None = None, *, size_bytes: int | None = None, **values: int):
         self.data = bytearray(self.FIXED_BYTES) if data is None else bytearray(data)
         self.size_bytes = len(self.data) if size_bytes is None else size_bytes
         #: what the maker of the probe has set: never filled in, never used to tell probes apart
         self.given: set[str] = set()
-        for name, value in values.items():
-            self[name] = value
+        if values:
+            for name, value in values.items():
+                self[name] = value
 
     @property
     def identity(self) -> str:
@@ -56,12 +65,10 @@ class Layer:
 
     def get(self, name: str) -> int | None:
         """The field's value, or None where it was not quoted."""
-        field = self.FIELDS[name]
-        end = field.bit + field.type.bits
-        if end > len(self.data) * 8:
+        start, stop, shift, mask = self._PLACES[name]
+        if stop > len(self.data):
             return None
-        word = int.from_bytes(self.data[field.bit // 8 : (end + 7) // 8])
-        return word >> (-end % 8) & ((1 << field.type.bits) - 1)
+        return int.from_bytes(self.data[start:stop]) >> shift & mask
 
     def __getitem__(self, name: str) -> int:
         value = self.get(name)
@@ -71,14 +78,11 @@ class Layer:
 
     def put(self, name: str, value: int) -> None:
         """Set a field without marking it as chosen."""
-        field = self.FIELDS[name]
-        if value < 0 or value >> field.type.bits:
-            raise ValueError(f"{self.label}: {name} has {field.type.bits} bits, {value} does not fit")
-        end = field.bit + field.type.bits
-        place = slice(field.bit // 8, (end + 7) // 8)
-        shift = -end % 8
-        word = int.from_bytes(self.data[place]) & ~(((1 << field.type.bits) - 1) << shift)
-        self.data[place] = (word | value << shift).to_bytes(place.stop - place.start)
+        start, stop, shift, mask = self._PLACES[name]
+        if value < 0 or value > mask:
+            raise ValueError(f"{self.label}: {name} has {mask.bit_length()} bits, {value} does not fit")
+        word = int.from_bytes(self.data[start:stop]) & ~(mask << shift)
+        self.data[start:stop] = (word | value << shift).to_bytes(stop - start)
 
     def __setitem__(self, name: str, value: int) -> None:
         self.put(name, value)
@@ -87,10 +91,11 @@ class Layer:
     def values(self) -> dict[str, Value]:
         """Every field that was quoted; what follows the fixed fields is bytes."""
         found: dict[str, Value] = {}
+        data, length = self.data, len(self.data)
         for name in self.LABELS:
-            value = self.get(name)
-            if value is not None:
-                found[name] = value
+            start, stop, shift, mask = self._PLACES[name]
+            if stop <= length:
+                found[name] = int.from_bytes(data[start:stop]) >> shift & mask
         if self.REST is not None and len(self.data) > self.FIXED_BYTES:
             found["rest"] = bytes(self.data[self.FIXED_BYTES :])
         return found

@@ -250,7 +250,9 @@ class Scripts:
 
     # global functions
 
-    def _set_ttl_range(self, min_ttl: int = 1, max_ttl: int = 64) -> None:
+    def _set_ttl_range(self, min_ttl: Any = 1, max_ttl: int = 64) -> None:
+        if isinstance(min_ttl, list):
+            min_ttl, max_ttl = [*min_ttl, 64][:2] if min_ttl else (1, 64)
         self._settings = replace(self._settings, hops_min=int(min_ttl), hops_max=int(max_ttl))
 
     def _filter(self, packet: Packet) -> DropRule:

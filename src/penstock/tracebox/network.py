@@ -237,8 +237,11 @@ class RecordedNetwork:
         return self._clock_ns
 
     def source(self, destination: str) -> str:
-        """The address that the replies were sent to."""
+        """The address that the recorded probes came from, or that the replies were sent to."""
         wide = ":" in destination
+        probe = self.recorded_probe(destination)
+        if probe is not None:
+            return probe.source
         for data in self._replies:
             if (data[0] >> 4 == 6) == wide:
                 return str(ipaddress.ip_address(data[24:40] if wide else data[16:20]))

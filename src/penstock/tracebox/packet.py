@@ -192,7 +192,7 @@ def _options(data: bytes, kind: type[IPOption] | type[TCPOption]) -> list[Layer]
             at += 1
             continue
         size = data[at + 1] if at + 1 < len(data) and data[at + 1] >= 2 else len(data) - at
-        found.append(kind(data[at : at + size], size_bytes=size))
+        found.append(kind(data[at : at + size], size_bytes=max(size, 2)))
         at += size
     return found
 

@@ -56,10 +56,13 @@ class Reply:
     quote: bytes = b""
     extensions: tuple[Extension, ...] = ()
     text: str = ""
+    _packet: Packet | None = None
 
     @property
     def packet(self) -> Packet:
-        return dissect(self.data)
+        if self._packet is None:
+            self._packet = dissect(self.data)
+        return self._packet
 
 
 def parse_reply(data: bytes, received_ns: int = 0) -> Reply | None:
