@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from penstock.tracebox import Path, Settings, trace, trace_many
-from penstock.tracebox.layers import IP, TCP, IPv6
+from penstock.tracebox.layers import IP, TCP, IPv6, Raw, TCPOption
+from penstock.tracebox.packet import dissect
 from tests.tracebox.simulated import Router, SimulatedNetwork, with_field
 
 TO, TO6 = "192.0.2.9", "2001:db8:9::9"
@@ -206,3 +209,53 @@ def test_an_interface_that_goes_down_keeps_what_was_measured() -> None:
     path = trace(TO, network=network, settings=Settings(pace_pps=100))
     assert path.error == "sending stopped: network is down"
     assert [h.address for h in path.hops][:1] == ["10.0.1.1"]
+
+
+def rebuilt(data: bytes, payload: bytes) -> bytes:
+    packet = dissect(data)
+    packet.layers = [layer for layer in packet.layers if not isinstance(layer, Raw)]
+    return (packet / payload).build()
+
+
+@pytest.mark.parametrize(("kind", "change"), [
+    ("segment splitter", lambda data: rebuilt(data, dissect(data).payload[:4])),
+    ("segment coalescer", lambda data: rebuilt(data, dissect(data).payload + b"and more")),
+    ("payload rewriter", lambda data: rebuilt(data, b"HELLO, world")),
+    ("option adder", lambda data: with_option(data, b"\x4d\x04ab")),
+    ("tunnel", lambda data: with_field(IP, "protocol", 99, fix=False)(data)),
+])
+def test_boxes_that_change_the_shape_of_a_packet_are_called_by_their_names(kind: str, change: Callable[[bytes], bytes]) -> None:
+    hops = routers(5)
+    hops[2].change = change
+    path, _ = follow(hops, probe="IP / TCP / MSS / raw('hello, world')")
+    assert [(f.kind, f.after_hop, f.by_hop) for f in path.findings][:1] == [(kind, 2, 3)]
+
+
+def with_option(data: bytes, option: bytes) -> bytes:
+    packet = dissect(data)
+    place = max(i for i, layer in enumerate(packet.layers) if isinstance(layer, TCPOption))
+    packet.layers.insert(place + 1, TCPOption(option))
+    return packet.build()
+
+
+def test_a_packet_that_has_ttl_left_when_its_time_runs_out_is_a_tunnel_s_doing() -> None:
+    hops = routers(5)
+    hops[2].undo = with_field(IP, "ttl", 3)
+    path, _ = follow(hops)
+    assert [(f.kind, f.after_hop, f.by_hop) for f in path.findings] == [("TTL-hiding box", 2, 3)]
+
+
+def test_what_one_router_quotes_oddly_is_a_remark_and_no_finding() -> None:
+    hops = routers(5)
+    hops[2].undo = with_field(TCP, "window", 1)
+    path, _ = follow(hops)
+    assert not path.findings
+    assert path.notes == ["hop 3 (10.0.3.1) quotes TCP::WindowsSize (5840 -> 1), later hops do not: its way of quoting"]
+
+
+def test_a_time_exceeded_from_the_destination_s_own_address_is_a_hop() -> None:
+    hops = routers(4)
+    hops[2].address = TO
+    path, _ = follow(hops)
+    assert path.length == 5
+    assert path.hops[2].note == "time exceeded from the destination's own address"

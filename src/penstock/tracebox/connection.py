@@ -105,6 +105,8 @@ class Connection:
     def trace(self, payload: bytes = b"", *, options: tuple[Layer, ...] = (), hops_max: int | None = None,
               ttls: frozenset[int] | None = None) -> Path:
         """Trace with the next segment of the connection: the same segment for all TTLs, as a retransmission would be."""
+        if ttls:
+            hops_max = max(ttls)
         settings = replace(self._settings, hops_max=hops_max or self._settings.hops_max, ttls=ttls)
         probe = self._segment(_PSH_ACK if payload else _ACK, payload, options)
         probe.network.given -= {"src"}

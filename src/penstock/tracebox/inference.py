@@ -124,6 +124,9 @@ def _locate(path: Path, hops: list[Hop], seen: _Seen) -> Finding | None:
 
 def _classified(comparison: Comparison) -> Iterable[tuple[str, str, Change]]:
     changes = comparison.changes
+    if any(c.key[0] == "IP" and c.key[2] == "protocol" for c in changes):
+        # What follows is another header: nothing in it can be compared.
+        changes = [c for c in changes if c.key[0] == "IP"]
     options = [c for c in changes if c.key[0].startswith(("TCPOption", "IPOption", "extension")) and not _is_pad(c)]
     for change in changes:
         identity, _, name = change.key

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from penstock.tracebox.connection import Connection
-from penstock.tracebox.detections.verdict import Subject, Verdict
+from penstock.tracebox.detections.verdict import Subject, Verdict, full_quoting
 
 __all__ = ["run"]
 
@@ -11,8 +11,11 @@ __all__ = ["run"]
 def run(subject: Subject) -> Verdict:
     request = (f"GET /penstock HTTP/1.1\r\nHost: {subject.destination}\r\nUser-Agent: penstock\r\nAccept-Encoding: gzip\r\n"
                "Connection: close\r\nX-Penstock: 1\r\n\r\n").encode()
+    routers = full_quoting(subject, subject.port)
+    if not routers:
+        return Verdict("unknown", "no router quotes all of a packet")
     with Connection(subject.destination, subject.port, settings=subject.settings) as connection:
-        path = connection.trace(request)
+        path = connection.trace(request, ttls=routers)
     seen = [h for h in path.hops if h.comparison is not None and h.comparison.received.payload]
     if not seen:
         return Verdict("unknown", "no router quotes payload", path=path)

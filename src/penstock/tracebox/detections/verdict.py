@@ -10,7 +10,7 @@ from penstock.tracebox.inference import Finding
 from penstock.tracebox.path import Path
 from penstock.tracebox.settings import Settings
 
-__all__ = ["Subject", "Verdict", "judged"]
+__all__ = ["Subject", "Verdict", "full_quoting", "judged", "reach"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,12 @@ def judged(path: Path, kinds: tuple[str, ...], clean: str, *, fields: tuple[str,
     if not any(h.comparison is not None for h in path.hops):
         return Verdict("unknown", "no router quotes the probe", path=path)
     return Verdict("clean", clean, path=path)
+
+
+def full_quoting(subject: Subject, port: int) -> frozenset[int]:
+    """The TTLs of routers that quote payload: the first phase of what needs a connection. The second asks those alone."""
+    path = subject.trace("IP / TCP / mss(1460) / SACKP / TS / WSCALE", port=port)
+    return frozenset(h.ttl for h in path.hops if h.kind == "router" and h.comparison is not None and not h.comparison.is_partial)
 
 
 def reach(path: Path) -> int:
