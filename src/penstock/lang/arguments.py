@@ -41,6 +41,8 @@ class ArgumentContext:
     annotations: dict[str, tuple[int, int]]
     #: rewriting patterns by name, from IPRewriterPatterns
     patterns: dict[str, Any] = field(default_factory=dict)
+    #: ports by name and protocol, from PortInfo
+    ports: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 _INTEGER = re.compile(r"([+-]?)(0[xX][0-9A-Fa-f_]+|0[bB][01_]+|[0-9][0-9_]*)$")
@@ -181,6 +183,14 @@ def parse_ether(text: str, context: ArgumentContext | None = None) -> int:
     raise ArgumentError("invalid Ethernet address")
 
 
+def parse_port(text: str, context: ArgumentContext) -> int:
+    """A port: a number, or a name that PortInfo gives."""
+    known = context.ports.get(text)
+    if known:
+        return next(iter(known.values()))
+    return parse_int(text, 0, 0xFFFF)
+
+
 def parse_anno(text: str, size: int, context: ArgumentContext) -> int:
     """A packet annotation, by name or byte offset; ``size`` bytes must fit (0: any)."""
     if text in context.annotations:
@@ -239,7 +249,7 @@ else:
     UInt16 = Annotated[int, _int_kind("UINT16", 0, 0xFFFF)]
     UInt32 = Annotated[int, _int_kind("UINT", 0, 0xFFFFFFFF)]
     Byte = Annotated[int, _int_kind("BYTE", 0, 0xFF)]
-    Port = Annotated[int, _int_kind("PORT", 0, 0xFFFF)]
+    Port = Annotated[int, _Kind("PORT", lambda t, c: parse_port(t, c))]
     Seconds = Annotated[float, _Kind("TIME", lambda t, c: parse_seconds(t))]
     Bandwidth = Annotated[float, _Kind("BANDWIDTH", lambda t, c: parse_bandwidth(t))]
     IPAddress = Annotated[int, _Kind("IPADDR", parse_ip)]

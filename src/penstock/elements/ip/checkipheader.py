@@ -73,6 +73,10 @@ class CheckIPHeader(HeaderCheck):
 
     @datapath
     def simple_action(self, p: Packet) -> Packet | None:
+        return self.check(p)
+
+    @datapath
+    def check(self, p: Packet) -> Packet | None:
         length = p.length
         if length < self.offset + 20:
             self.bad(p, 0)

@@ -1,10 +1,11 @@
 """Elements that do what others do, under the names that configurations use."""
 
+from penstock.elements import Element, Packet, datapath
 from penstock.elements.standard.discard import Discard
 from penstock.elements.standard.idle import Idle
 from penstock.elements.standard.queue import FullNoteQueue, Queue
 
-__all__ = ["DiscardNoFree", "MSQueue", "QuickNoteQueue", "SimpleIdle"]
+__all__ = ["CPUQueue", "CPUSwitch", "DiscardNoFree", "MSQueue", "QuickNoteQueue", "SimpleIdle"]
 
 
 class SimpleIdle(Idle):
@@ -55,3 +56,32 @@ class MSQueue(Queue):
     Example:
         InfiniteSource(LIMIT 5) -> MSQueue -> Unqueue -> Discard;
     """
+
+
+class CPUQueue(Queue):
+    """A queue for each processor; with one thread there is one, and it is the same as Queue.
+
+    Arguments:
+        CAPACITY: packets it holds (1000).
+
+    Handlers:
+        length, highwater_length, drops (read), capacity (read/write), reset_counts, reset (write).
+
+    Example:
+        InfiniteSource(LIMIT 5) -> CPUQueue -> Unqueue -> Discard;
+    """
+
+
+class CPUSwitch(Element):
+    """Send packets to the output of the number of the thread that pushes them; with one thread that is output 0.
+
+    Example:
+        s :: CPUSwitch; InfiniteSource(LIMIT 1, STOP true) -> s; s[0] -> Discard; s[1] -> Discard;
+    """
+
+    ports = "1/1-"
+    processing = "h/h"
+
+    @datapath
+    def push(self, port: int, p: Packet) -> None:
+        self.output(0).push(p)

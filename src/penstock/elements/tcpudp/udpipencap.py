@@ -40,7 +40,7 @@ class UDPIPEncap(Element):
             self.add_data(name, name, int)
 
     @datapath
-    def simple_action(self, p: Packet) -> Packet | None:
+    def encapsulate(self, p: Packet) -> Packet | None:
         p.push(28)
         p.set_network(0)
         p.set_transport(20)
@@ -73,3 +73,7 @@ class UDPIPEncap(Element):
             total = checksum_finish(p.transport.checksum(0, length - 20, start))
             udp.checksum = 0xFFFF if total == 0 else total
         return p
+
+    @datapath
+    def simple_action(self, p: Packet) -> Packet | None:
+        return self.encapsulate(p)

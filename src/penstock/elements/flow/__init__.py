@@ -1,0 +1,1 @@
+"""Packets by their flows: who gets which. Click has none of these."""

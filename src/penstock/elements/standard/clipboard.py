@@ -1,0 +1,128 @@
+"""Clipboard and QuitWatcher."""
+
+from penstock.elements import Array, ConfigureError, Element, Packet, Timer, boolean, datapath, u8, u32
+from penstock.lang.arguments import ArgumentError, ElementName, Raw, parse_int
+
+__all__ = ["Clipboard", "QuitWatcher"]
+
+_MAX_BYTES = 2048
+_LOOK_NS = 10_000_000
+
+
+class Clipboard(Element):
+    """Copy parts of packets into others. Packets on input 0 are copied from, packets on input 1 get what was copied last.
+
+    Packets go out on the output of their input's number. What a packet is too short for is left alone.
+
+    Arguments:
+        OFFSET/LENGTH, ...: which bytes.
+
+    Example:
+        c :: Clipboard(0/2); InfiniteSource("ABCD", LIMIT 1) -> [0] c -> Discard;
+        InfiniteSource("abcd", LIMIT 1) -> [1] c; c[1] -> Print -> Discard;
+    """
+
+    ports = "2/2"
+    flow = "#/#"
+
+    holds: boolean
+
+    def configure(self, *ranges: Raw) -> None:
+        if not ranges:
+            raise ConfigureError("OFFSET/LENGTH: required argument missing")
+        places: list[tuple[int, int]] = []
+        for text in ranges:
+            first, _, length = text.strip().partition("/")
+            try:
+                places.append((parse_int(first, 0, 65535), parse_int(length, 1, _MAX_BYTES)))
+            except ArgumentError as error:
+                raise ConfigureError(f"'{text}': expected OFFSET/LENGTH ({error})") from None
+        starts, total = [], 0
+        for _, length_bytes in places:
+            starts.append(total)
+            total += length_bytes
+        if total > _MAX_BYTES:
+            raise ConfigureError(f"no more than {_MAX_BYTES} bytes in all")
+        self.places = tuple((o, n, s) for (o, n), s in zip(places, starts))
+        self.store = Array(u8, total)
+
+    @datapath
+    def copy(self, p: Packet) -> None:
+        for offset, length, start in self.places:
+            if p.data.has(offset, length):
+                for i in range(length):
+                    self.store[start + i] = p.data.u8[offset + i]
+        self.holds = True
+
+    @datapath
+    def paste(self, p: Packet) -> None:
+        if self.holds:
+            for offset, length, start in self.places:
+                if p.data.has(offset, length):
+                    for i in range(length):
+                        p.data.u8[offset + i] = self.store[start + i]
+
+    @datapath
+    def push(self, port: int, p: Packet) -> None:
+        if port == 0:
+            self.copy(p)
+            self.output(0).push(p)
+        else:
+            self.paste(p)
+            self.output(1).push(p)
+
+    @datapath
+    def pull(self, port: int) -> Packet | None:
+        p = self.input(port).pull()
+        if p is not None:
+            if port == 0:
+                self.copy(p)
+            else:
+                self.paste(p)
+        return p
+
+
+class QuitWatcher(Element):
+    """Stop the driver when a watched element's task is no longer scheduled.
+
+    Arguments:
+        ELEMENT, ...: elements with tasks, all of which must have come to rest.
+
+    Example:
+        QuitWatcher(u); InfiniteSource(LIMIT 5) -> Queue -> u :: Unqueue -> Discard;
+    """
+
+    ports = "0/0"
+
+    checks: u32
+
+    def configure(self, *element: ElementName) -> None:
+        if not element:
+            raise ConfigureError("ELEMENT: required argument missing")
+        self.watched = element
+        self.timer = Timer(self)
+
+    def initialize(self) -> None:
+        found_tasks: list[int] = []
+        for name in self.watched:
+            found = self.router.find(name, self.name)
+            if found is None:
+                raise ConfigureError(f"no element named '{name}'")
+            tasks = [t.index for t in self.driver.tasks if t.target.startswith(f"e{found.index}_")]
+            if not tasks:
+                raise ConfigureError(f"'{name}' has no task")
+            found_tasks += tasks
+        self.task_numbers = tuple(found_tasks)
+
+    def started(self) -> None:
+        self.timer.schedule_after(_LOOK_NS)
+
+    @datapath
+    def run_timer(self) -> bool:
+        self.checks += 1
+        for number in self.task_numbers:
+            if self.driver.scheduled[number] != 0:
+                self.timer.schedule_after(_LOOK_NS)
+                return False
+        self.stop_driver()
+        return True

@@ -1,0 +1,1 @@
+"""Click's group 'threads': which thread runs what, and locks."""

@@ -1,0 +1,1 @@
+"""Packets in packets: GRE, VXLAN, Geneve, MPLS. Click has none of these."""
