@@ -23,7 +23,8 @@ class IP6Print(PrintElement):
         InfiniteSource(LIMIT 1, STOP true) -> IP6Encap(17, 3ffe::1, 3ffe::2) -> IP6Print(x) -> Discard;
     """
 
-    def configure(self, label: str = "", nbytes: int = 1500, contents: bool = False, *, timestamp: bool = False, active: bool = True) -> None:
+    def configure(self, label: str = "", nbytes: int = 1500, contents: bool = False, *, timestamp: bool = False,
+                  active: bool = True) -> None:
         self.setup(active)
         self.label, self.contents, self.timestamp = label, contents, timestamp
         self.shown_bytes = nbytes if nbytes >= 0 else 1 << 16
