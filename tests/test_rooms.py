@@ -22,7 +22,8 @@ ALLOWED = {
     "switch": {"switch", "device", "ring", "runtime", "datapath", "packet"},
     "toolstack": {"toolstack", "switch", "isolation", "ring", "device", "runtime", "elements", "datapath", "packet", "lang"},
     "tracebox": {"tracebox", "packet"},
-    "cli": {"cli", "tracebox", "verify", "toolstack", "switch", "isolation", "ring", "device", "runtime", "elements", "datapath", "packet", "lang"},
+    "testing": {"testing"},
+    "cli": {"cli", "testing", "tracebox", "verify", "toolstack", "switch", "isolation", "ring", "device", "runtime", "elements", "datapath", "packet", "lang"},
 }
 
 

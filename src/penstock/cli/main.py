@@ -15,6 +15,7 @@ __all__ = ["SUBCOMMANDS", "main", "run"]
 SUBCOMMANDS = {
     "run": ("run", "run a configuration"),
     "check": ("language", "check a configuration, and report everything that is wrong with it"),
+    "test": ("test", "run test files in the format of Click's regression tests"),
     "explain": ("explain", "show one packet's way through a configuration"),
     "elements": ("elements", "list the element classes, or show the reference page of one"),
     "verify": ("verify", "prove what a configuration, or a network of them, does to every packet"),
