@@ -9,8 +9,8 @@ import pytest
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from scapy.layers.inet import IP as ScapyIP
-    from scapy.layers.inet6 import ICMPv6ND_NS, ICMPv6NDOptSrcLLAddr, IPv6, IPv6ExtHdrFragment, defragment6
     from scapy.layers.inet6 import UDP as ScapyUDP
+    from scapy.layers.inet6 import ICMPv6ND_NS, ICMPv6NDOptSrcLLAddr, IPv6, IPv6ExtHdrFragment, defragment6
     from scapy.layers.l2 import Ether
 
 from penstock.lang.source import ConfigurationError
@@ -122,7 +122,7 @@ def test_a_neighbour_solicitation_is_answered(asker: str) -> None:
     (got,) = run_packets(text, [Sent(bytes(question))]).out()
     frame = Ether(got)
     advert = frame["ICMPv6 Neighbor Discovery - Neighbor Advertisement"]
-    assert advert.tgt == "2001:db8::1" and advert.S == (asker != "::") and advert.O == 1 and frame[IPv6].hlim == 255
+    assert advert.tgt == "2001:db8::1" and (asker != "::") == advert.S and advert.O == 1 and frame[IPv6].hlim == 255
     assert frame[IPv6].dst == (asker if asker != "::" else "ff02::1") and got[80:86] == bytes.fromhex("020000000099")
     sum_sent = advert.cksum
     del advert.cksum
