@@ -17,7 +17,8 @@ from penstock.verify.state import BoxState
 #: what of them is not decided, and why
 UNDECIDED = {"IPReassembler": "where bytes of a fragment go depends on its offset", "RandomBitErrors": "each byte may change",
              "SetCRC32": "it is behind data whose length is not known", "CheckCRC32": "it is behind data whose length is not known",
-             "EraseIPPayload": "how many bytes become zero depends on the length"}
+             "EraseIPPayload": "how many bytes become zero depends on the length",
+             "TCPFragmenter": "where a part lies depends on the lengths of headers"}
 #: classes that must not be in a configuration that is used
 UNUSABLE = {"Error"}
 

@@ -10,11 +10,15 @@ __all__ = ["FloodingElement"]
 
 
 class FloodingElement(Element):
+    #: outputs at the end that are not repeated to
+    listeners = 0
+
     @datapath
     def flood(self, port: int, p: Packet) -> None:
         """Clones to all outputs but number ``port``; the last of them gets the packet itself."""
-        last = self.noutputs - 1 if port != self.noutputs - 1 else self.noutputs - 2
-        for i in tuple(range(self.noutputs)):
+        count = self.noutputs - self.listeners
+        last = count - 1 if port != count - 1 else count - 2
+        for i in tuple(range(self.noutputs - self.listeners)):
             if i != port and i != last:
                 q = p.clone()
                 if q is not None:

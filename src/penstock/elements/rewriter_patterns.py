@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from penstock.lang.arguments import ArgumentContext, ArgumentError, parse_int, parse_ip, unparse_ip
 from penstock.lang.text import split_words, unquote
@@ -43,12 +44,16 @@ class Pattern:
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What an input does with packets of no known flow. ``kind``: drop, pass, keep or pattern."""
+    """What an input does with packets of no known flow. ``kind``: drop, pass, keep, pattern, or map: one of ``choices``, as
+    ``mapper`` chooses.
+    """
 
     kind: str
     forward: int = 0
     reply: int = 0
     pattern: Pattern = Pattern()
+    choices: tuple[InputSpec, ...] = ()
+    mapper: Any = None
 
 
 def _address_range(text: str, context: ArgumentContext) -> tuple[int | None, int]:
@@ -116,5 +121,9 @@ def parse_input(text: str, context: ArgumentContext, outputs: int, *, ports: boo
         return InputSpec("pattern", output(words[-2]), output(words[-1]), parse_pattern(parts, context, ports=ports))
     if len(words) == 3 and words[0] in context.patterns:
         return InputSpec("pattern", output(words[1]), output(words[2]), context.patterns[words[0]])
+    if len(words) == 1 and words[0] in context.mappers:
+        mapper = context.mappers[words[0]]
+        choices = tuple(parse_input(t, context, outputs, ports=ports, destination=destination) for t in mapper.specs)
+        return InputSpec("map", choices=choices, mapper=mapper)
     known = f", or one of the patterns {', '.join(context.patterns)}" if context.patterns else ""
     raise ArgumentError(f"bad input specification '{text}': expected drop, pass, keep or pattern{known}")

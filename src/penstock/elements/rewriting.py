@@ -338,14 +338,30 @@ class Rewriter(Element):
                     self.output(spec.forward).push(p)
                 elif spec.kind == "drop":
                     p.kill()
+                elif spec.kind == "map":
+                    pick = spec.mapper.choose(src, dst, ports)
+                    for k, choice in enumerate(spec.choices):
+                        if pick == k:
+                            if choice.kind == "pass":
+                                self.output(choice.forward).push(p)
+                            elif choice.kind == "drop":
+                                p.kill()
+                            else:
+                                self.begin(p, choice, src, dst, ports, protocol)
+                            return
+                    p.kill()
                 else:
-                    i = self.install(spec, src, dst, ports, protocol)
-                    if i == NONE:
-                        p.kill()
-                    else:
-                        self.rewrite(p, i)
+                    self.begin(p, spec, src, dst, ports, protocol)
                 return
         p.kill()
+
+    @datapath
+    def begin(self, p: Packet, spec: InputSpec, src: u32, dst: u32, ports: u32, protocol: u32) -> None:
+        i = self.install(spec, src, dst, ports, protocol)
+        if i == NONE:
+            p.kill()
+        else:
+            self.rewrite(p, i)
 
     @datapath
     def untouched(self, port: int, p: Packet) -> None:

@@ -41,6 +41,8 @@ class ArgumentContext:
     annotations: dict[str, tuple[int, int]]
     #: rewriting patterns by name, from IPRewriterPatterns
     patterns: dict[str, Any] = field(default_factory=dict)
+    #: elements that choose among rewriting patterns, by name
+    mappers: dict[str, Any] = field(default_factory=dict)
     #: ports by name and protocol, from PortInfo
     ports: dict[str, dict[str, int]] = field(default_factory=dict)
 

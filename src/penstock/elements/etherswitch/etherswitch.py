@@ -4,7 +4,7 @@ from penstock.elements import NONE, ConfigureError, Packet, Struct, Table, datap
 from penstock.elements.flooding import FloodingElement
 from penstock.lang.arguments import Seconds, UInt32, parse_seconds, unparse_ether
 
-__all__ = ["EtherSwitch"]
+__all__ = ["EtherSwitch", "ListenEtherSwitch"]
 
 _MULTICAST = 1 << 40
 
@@ -50,6 +50,10 @@ class EtherSwitch(FloodingElement):
 
     @datapath
     def push(self, port: int, p: Packet) -> None:
+        self.switch(port, p)
+
+    @datapath
+    def switch(self, port: int, p: Packet) -> None:
         if not p.data.has(0, 14):
             p.kill()
             return
@@ -75,3 +79,29 @@ class EtherSwitch(FloodingElement):
                     return
                 self.stations.remove(k)
         self.flood(port, p)
+
+
+class ListenEtherSwitch(EtherSwitch):
+    """EtherSwitch with one more output, which gets a copy of every frame.
+
+    Arguments:
+        TIMEOUT: seconds until an address is forgotten (300); 0: never.
+        CAPACITY: addresses (65536).
+
+    Handlers:
+        table (read): addresses and ports. timeout (read/write).
+
+    Example:
+        s :: ListenEtherSwitch; FromDump(f.pcap, STOP true) -> [0] s; Idle -> [1] s; s[0] -> Discard; s[1] -> Discard;
+        s[2] -> Print -> Discard;
+    """
+
+    ports = "2-/=+"
+    listeners = 1
+
+    @datapath
+    def push(self, port: int, p: Packet) -> None:
+        q = p.clone()
+        if q is not None:
+            self.output(self.noutputs - 1).push(q)
+        self.switch(port, p)
