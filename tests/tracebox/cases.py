@@ -116,6 +116,8 @@ CASES = [
     Case("payload rewritten", (("payload rewriter", 2, 3),), probe="IP / UDP / raw('hello, world')",
          boxes={2: WIRE.format("udp :: IPClassifier(udp, -); udp[0] -> StoreData(28, \\<48 45>) -> CheckIPHeader -> SetUDPChecksum -> join :: Null; "
                                "udp[1] -> join; join")}),
+    Case("segment split", (("segment splitter", 2, 3),), probe="IP / tcp{flags=TCP.ACK, ack=1} / raw('" + "x" * 500 + "')",
+         boxes={2: WIRE.format("TCPFragmenter(300)")}),
     # Linux puts addresses, ports and checksums of a quote back: nothing of such a NAT is left to be seen in it.
     Case("source translated", prepare=rules("r2", "oifname out masquerade", hook="nat hook postrouting priority 100")),
     Case("prohibited", is_reached=False, prepare=rules("r3", "tcp dport 80 reject with icmp type admin-prohibited")),

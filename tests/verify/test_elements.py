@@ -18,7 +18,9 @@ from penstock.verify.state import BoxState
 UNDECIDED = {"IPReassembler": "where bytes of a fragment go depends on its offset", "RandomBitErrors": "each byte may change",
              "SetCRC32": "it is behind data whose length is not known", "CheckCRC32": "it is behind data whose length is not known",
              "EraseIPPayload": "how many bytes become zero depends on the length",
-             "TCPFragmenter": "where a part lies depends on the lengths of headers"}
+             "TCPFragmenter": "where a part lies depends on the lengths of headers",
+             **dict.fromkeys(("IPsecAES", "IPsecAuthHMACSHA1", "IPsecAuthSHA1"), "ciphers are not computed with variables"),
+             **dict.fromkeys(("IPsecESPEncap", "IPsecESPUnencap"), "the padding depends on the length")}
 #: classes that must not be in a configuration that is used
 UNUSABLE = {"Error"}
 

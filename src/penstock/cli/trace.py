@@ -6,6 +6,11 @@ import argparse
 import json
 import sys
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from penstock.tracebox.path import Path
+    from penstock.tracebox.settings import Settings
 
 __all__ = ["add_arguments", "main"]
 
@@ -27,7 +32,7 @@ def add_arguments(name: str, parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--one-by-one", action="store_true", help="a TTL only when the one before has answered")
     parser.add_argument("-n", "--numeric", action="store_true", help="no names of routers")
     parser.add_argument("-a", "--all-fields", action="store_true", help="every difference at every hop")
-    parser.add_argument("--explain", action="store_true", help="what each hop showed of each finding")
+    parser.add_argument("--explain", action="store_true", help="what each hop showed of each finding, and why silent ones are silent")
     parser.add_argument("-t", "--test", action="append", metavar="NAME", default=[],
                         help="ask one question instead ('list' lists them, 'all' asks all)")
     parser.add_argument("--pcap", metavar="FILE", help="write all that was sent and received")
@@ -66,6 +71,8 @@ def main(name: str, args: argparse.Namespace) -> int:
                                                 flows=max(args.flows, 1), capture=capture, on_error=tell)):
                 if not args.numeric:
                     add_names([path])
+                if args.explain and not (args.interface or "").startswith("pcap:"):
+                    _explain_silence(path, args, settings)
                 if path.error:
                     failed += 1
                 if args.json:
@@ -89,6 +96,17 @@ def main(name: str, args: argparse.Namespace) -> int:
             print(f"penstock trace: {error.filename or ''}: {error.strerror}", file=sys.stderr)
             return 1
     return 1 if failed else 0
+
+
+def _explain_silence(path: Path, args: argparse.Namespace, settings: Settings) -> None:
+    """Ask routers that answered late or never why that was."""
+    from penstock.tracebox.language import parse_probe
+    from penstock.tracebox.silence import explain_silence
+
+    heard = max((h.ttl for h in path.hops if h.address), default=0)
+    for hop in path.hops:
+        if hop.ttl < heard and (hop.kind == "silent" or (hop.kind == "router" and hop.tries > 1)):
+            hop.note = str(explain_silence(path.destination, hop.ttl, probe=parse_probe(args.probe), settings=settings))
 
 
 def _ask(args: argparse.Namespace) -> int:

@@ -45,6 +45,8 @@ class Target:
         self.path, self.flow, self.settings = path, flow, settings
         self.first = first_ttl
         self.top = min(settings.hops_max, first_ttl + window - 1)
+        #: TTLs further out are tried when one so near to the last has answered; a window that others' paths gave is long enough
+        self.foresight = 4 if window >= settings.window else 1
         #: what was found; ``known`` routers of near TTLs are taken on trust
         self.hops: dict[int, Hop] = {ttl: Hop(ttl, address, "remembered") for ttl, address in (known or {}).items()}
         self.sent: dict[int, list[tuple[int, bytes]]] = {}
@@ -167,7 +169,7 @@ class Target:
             if all(t in self.hops or t in self.given_up or (only is not None and t not in only) for t in range(self.first, self.top + 1)):
                 self.top = min(limit, self.top + 1)
             return now + 1_000 * _MS
-        if highest + 4 > self.top:
+        if highest + self.foresight > self.top:
             self.top = min(limit, highest + 8)
         if self.answer is None:
             # Before anybody has answered, _retry_ns() is long already.

@@ -49,7 +49,7 @@ class TCPFragmenter(Element):
         first = p.tcp.sequence
         flags: u32 = p.tcp.flags
         self.fragmented += 1
-        for _ in range(_MAX_SEGMENTS):
+        for part in range(_MAX_SEGMENTS):
             if at >= payload:
                 break
             n: u32 = min(payload - at, chunk)
@@ -59,7 +59,8 @@ class TCPFragmenter(Element):
             q.network.copy(headers, p.network, headers + at, n)
             q.take(q.length - u32(q.network_offset) - headers - n)
             q.ip.length = u16(headers + n)
-            q.ip.identification = u16(p.ip.identification + u32(self.fragments & 0xFFFF))
+            # The first part keeps the number; the others are packets of their own.
+            q.ip.identification = u16(u32(p.ip.identification) + u32(part))
             q.ip.checksum = 0
             q.ip.checksum = checksum_finish(q.network.checksum(0, ip_bytes))
             q.tcp.sequence = first + at

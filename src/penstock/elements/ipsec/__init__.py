@@ -1,0 +1,1 @@
+"""IPsec: security associations, ESP, its ciphers and its authentication (Click's group 'ipsec')."""
