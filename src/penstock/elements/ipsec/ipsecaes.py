@@ -1,6 +1,6 @@
 """IPsecAES."""
 
-from penstock.elements import Array, ConfigureError, Packet, datapath, u8, u32, u64
+from penstock.elements import Array, ConfigureError, Packet, abstraction, datapath, u8, u32, u64
 from penstock.elements.ipsec.aes import INVERSE_SBOX, SBOX, decryption_table, encryption_table
 from penstock.elements.ipsec.associations import AssociationElement
 
@@ -145,6 +145,18 @@ class IPsecAES(AssociationElement):
                 self.chain[j] = p.data.u32[at + j * 4]
                 p.data.u32[at + j * 4] = plain
             at += _BLOCK
+
+    @abstraction(of=encrypt)
+    def any_cipher(self, p: Packet, i: u32) -> None:
+        """What is encrypted may be any bytes."""
+        for j in range(p.length - _HEADER_BYTES):
+            p.data.u8[_HEADER_BYTES + j] = self.random.next() & 0xFF
+
+    @abstraction(of=decrypt)
+    def any_plain(self, p: Packet, i: u32) -> None:
+        """What is decrypted may be any bytes."""
+        for j in range(p.length - _HEADER_BYTES):
+            p.data.u8[_HEADER_BYTES + j] = self.random.next() & 0xFF
 
     @datapath
     def simple_action(self, p: Packet) -> Packet | None:

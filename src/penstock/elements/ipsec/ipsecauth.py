@@ -1,6 +1,6 @@
 """IPsecAuthHMACSHA1 and IPsecAuthSHA1."""
 
-from penstock.elements import Array, ConfigureError, Packet, datapath, u32, u64
+from penstock.elements import Array, ConfigureError, Packet, abstraction, datapath, u32, u64
 from penstock.elements.ipsec.associations import AssociationElement
 
 __all__ = ["IPsecAuthHMACSHA1", "IPsecAuthSHA1"]
@@ -110,6 +110,12 @@ class _Authentication(AssociationElement):
             for k in (0, 1, 2, 3, 4):
                 self.state[k] = _START[k]
             self.digest(p, length, u32(0))
+
+    @abstraction(of=authenticate)
+    def any_code(self, p: Packet, i: u32, length: u32) -> None:
+        """The code may be any."""
+        for j in (0, 1, 2, 3, 4):
+            self.state[j] = self.random.next() ^ (self.random.next() << 16)
 
     @datapath
     def simple_action(self, p: Packet) -> Packet | None:
