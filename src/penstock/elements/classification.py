@@ -1,8 +1,8 @@
 """Classification of packets: boolean trees of tests on packet words, as fused code or as a table.
 
 Few tests become straight code: a compare each. Many rules in a row that compare the same word with different values become
-a set: one look into a hash table. Many tests of other kinds become a table of tests that a bounded loop walks, so that
-code stays small. All give the same answers.
+a set: one look into a hash table. Many rules of several words become a tuple space: a look for each combination of masks. Many tests
+of other kinds become a table of tests that a bounded loop walks, so that code stays small. All give the same answers.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from penstock.datapath.memory import Array, Struct
 from penstock.datapath.packet import Cursor, Packet
 from penstock.datapath.source import abstraction, datapath
 from penstock.elements.element import Element
+from penstock.elements.tuplespace import Shape, TupleSpace, Word, tuple_space
 from penstock.packet.integers import u8, u16, u32
 
 __all__ = ["FALSE", "TRUE", "ClassifyingElement", "Test", "Tree", "count_tests", "describe", "every", "negation", "some"]
@@ -157,7 +158,8 @@ class _Set:
     table: Table
 
 
-Contents = list[tuple[Table, dict[int, int]]]
+#: tables and what they hold: for each key the fields of its value
+Contents = list[tuple[Table, dict[tuple[int, ...], dict[str, int]]]]
 
 
 def _sets(rules: list[tuple[Tree, int]]) -> tuple[list[tuple[Tree, int] | _Set], Contents]:
@@ -176,10 +178,10 @@ def _sets(rules: list[tuple[Tree, int]]) -> tuple[list[tuple[Tree, int] | _Set],
         if end - at < _MIN_SET_RULES:
             out += rules[at:end]
         else:
-            content: dict[int, int] = {}
+            content: dict[tuple[int, ...], dict[str, int]] = {}
             for tree, port in rules[at:end]:
                 assert tree.test is not None
-                content.setdefault(tree.test.low, port if port >= 0 else _DROP)
+                content.setdefault((tree.test.low,), {"port": port if port >= 0 else _DROP})
             first = rules[at][0].test
             assert first is not None
             # The values are in the table: the test says only which word they are compared with.
@@ -187,6 +189,23 @@ def _sets(rules: list[tuple[Tree, int]]) -> tuple[list[tuple[Tree, int] | _Set],
             contents.append((made.table, content))
             out.append(made)
         at = end
+    return out, contents
+
+
+def _tuples(rules: list[tuple[Tree, int]]) -> tuple[list[tuple[Tree, int] | TupleSpace], Contents]:
+    """Runs of rules that are conjunctions as tuple spaces; what is between stays as it is."""
+    out: list[tuple[Tree, int] | TupleSpace] = []
+    contents: Contents = []
+    at = 0
+    while at < len(rules):
+        space, held, count = tuple_space(rules[at:], _DROP)
+        if count >= _MIN_SET_RULES:
+            out.append(space)
+            contents += held
+        else:
+            count = max(count, 1)
+            out += rules[at : at + count]
+        at += count
     return out, contents
 
 
@@ -220,8 +239,12 @@ class ClassifyingElement(Element):
             kept.pop()
         self.all_rules = kept
         self.steps: tuple[Any, ...] = ()
+        steps: list[Any]
         steps, self.contents = _sets(kept)
-        left = sum(count_tests(s[0]) for s in steps if not isinstance(s, _Set))
+        left = sum(count_tests(s[0]) for s in steps if isinstance(s, tuple))
+        if left > self.max_fused_tests:
+            steps, self.contents = _tuples(kept)
+            left = sum(count_tests(s[0]) for s in steps if isinstance(s, tuple))
         self.uses_table = left > self.max_fused_tests
         if self.uses_table:
             # Everything becomes one program: an answer must come from the first rule, set or not.
@@ -241,7 +264,7 @@ class ClassifyingElement(Element):
     def fill_sets(self) -> None:
         for table, content in self.contents:
             if table._memory is not None:
-                table.load({(value,): {"port": port} for value, port in content.items()})
+                table.load(content)
 
     def started(self) -> None:
         self.fill_sets()
@@ -354,6 +377,11 @@ class ClassifyingElement(Element):
                     # A number that is no output's drops.
                     self.output(found).push(p)
                     return
+            elif isinstance(step, TupleSpace):
+                port_found = self.first_of(step, p)
+                if port_found != NONE:
+                    self.output(port_found).push(p)
+                    return
             elif self.holds(step[0], p):
                 if step[1] < 0:
                     p.kill()
@@ -361,6 +389,55 @@ class ClassifyingElement(Element):
                     self.output(step[1]).push(p)
                 return
         p.kill()
+
+    # Tuple spaces
+
+    @datapath
+    def has_words(self, shape: Shape, p: Packet) -> bool:
+        for word in shape.words:
+            if not self.cursor(p, word.base).has(word.offset, word.width):
+                return False
+        return True
+
+    @datapath
+    def masked(self, word: Word, p: Packet) -> u32:
+        return self.word(self.cursor(p, word.base), word.offset, word.width) & word.mask
+
+    @datapath
+    def entry_of(self, shape: Shape, p: Packet) -> u32:
+        """The shape's entry for the packet's words, which are there."""
+        words = shape.words
+        if len(words) == 1:
+            return shape.table.find((self.masked(words[0], p),))
+        elif len(words) == 2:
+            return shape.table.find((self.masked(words[0], p), self.masked(words[1], p)))
+        elif len(words) == 3:
+            return shape.table.find((self.masked(words[0], p), self.masked(words[1], p), self.masked(words[2], p)))
+        elif len(words) == 4:
+            return shape.table.find((self.masked(words[0], p), self.masked(words[1], p), self.masked(words[2], p),
+                                     self.masked(words[3], p)))
+        elif len(words) == 5:
+            return shape.table.find((self.masked(words[0], p), self.masked(words[1], p), self.masked(words[2], p), self.masked(words[3], p),
+                                     self.masked(words[4], p)))
+        return shape.table.find((self.masked(words[0], p), self.masked(words[1], p), self.masked(words[2], p), self.masked(words[3], p),
+                                 self.masked(words[4], p), self.masked(words[5], p)))
+
+    @datapath
+    def first_of(self, space: TupleSpace, p: Packet) -> u32:
+        """The output of the first rule of the space that holds; NONE where none does."""
+        best: u32 = NONE
+        port: u32 = NONE
+        for shape in space.shapes:
+            # No rule of the shapes from here on could come before one that has been found.
+            if best > shape.first:
+                if self.has_words(shape, p):
+                    i = self.entry_of(shape, p)
+                    if i != NONE:
+                        entry = shape.table.slots[i].value
+                        if entry.rule < best:
+                            best = entry.rule
+                            port = u32(entry.port)
+        return port
 
     @datapath(inline=False)
     def output_for(self, p: Packet) -> u32:
