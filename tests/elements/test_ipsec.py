@@ -15,8 +15,8 @@ with warnings.catch_warnings():
     from scapy.layers.inet import IP
     from scapy.layers.ipsec import ESP, SecurityAssociation
 
+from penstock.elements.associations import sha1_block
 from penstock.elements.ipsec.aes import SBOX, key_schedule
-from penstock.elements.ipsec.associations import sha1_block
 from penstock.lang.source import ConfigurationError
 from penstock.runtime.router import Router
 from tests.harness import run_packets

@@ -1,8 +1,8 @@
 """IPsecAES."""
 
 from penstock.elements import Array, ConfigureError, Packet, abstraction, datapath, u8, u32, u64
+from penstock.elements.associations import AssociationElement
 from penstock.elements.ipsec.aes import INVERSE_SBOX, SBOX, decryption_table, encryption_table
-from penstock.elements.ipsec.associations import AssociationElement
 
 __all__ = ["IPsecAES"]
 

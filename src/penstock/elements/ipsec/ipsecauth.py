@@ -1,7 +1,7 @@
 """IPsecAuthHMACSHA1 and IPsecAuthSHA1."""
 
 from penstock.elements import Array, ConfigureError, Packet, abstraction, datapath, u32, u64
-from penstock.elements.ipsec.associations import AssociationElement
+from penstock.elements.associations import AssociationElement
 
 __all__ = ["IPsecAuthHMACSHA1", "IPsecAuthSHA1"]
 

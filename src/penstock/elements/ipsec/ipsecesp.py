@@ -1,8 +1,8 @@
 """IPsecESPEncap, IPsecESPUnencap and IPsecEncap (RFC 4303)."""
 
 from penstock.elements import Array, Packet, datapath, u32, u64
+from penstock.elements.associations import AssociationElement
 from penstock.elements.ip.ipencap import IPEncap
-from penstock.elements.ipsec.associations import AssociationElement
 from penstock.lang.arguments import IPAddress, UInt32, Word
 
 __all__ = ["IPsecESPEncap", "IPsecESPUnencap", "IPsecEncap"]

@@ -1,7 +1,7 @@
 """SATable and RadixIPsecLookup: where associations are named."""
 
 from penstock.elements import Array, ConfigureError, Packet, datapath, u32
-from penstock.elements.ipsec.associations import Association, AssociationHolder, parse_association
+from penstock.elements.associations import Association, AssociationHolder, parse_association
 from penstock.elements.routing import IPRouteTable, Route
 from penstock.lang.arguments import ArgumentError, Raw
 from penstock.lang.text import split_words, unquote
