@@ -99,6 +99,9 @@ def test_verdicts_json_captures_and_their_replay(capsys: pytest.CaptureFixture[s
     assert [h["address"] for h in again["hops"]] == ["10.9.0.2", "10.9.1.2", "10.9.2.2", "10.9.3.2"]
     assert [f["kind"] for f in again["findings"]] == ["MSS clamper"]
     assert (tmp_path / "out.pcap").stat().st_size > 24 + 16 * 5
+    assert again["notes"] == []
+    assert penstock(["trace", "-n", "--json", "-p", "syn", "-i", f"pcap:{tmp_path / 'out.pcap'}:{capture}", "10.9.3.2"]) == 0
+    assert json.loads(capsys.readouterr().out)["notes"] == ["the capture was made with another probe: what differs may be that alone"]
 
 
 @needs_namespaces

@@ -14,7 +14,7 @@ from penstock.tracebox.language import parse_probe
 from penstock.tracebox.layers import SCTP, TCP, UDP, IPv6
 from penstock.tracebox.nearhops import NearHops
 from penstock.tracebox.network import LiveNetwork, Network, RecordedNetwork
-from penstock.tracebox.packet import Packet
+from penstock.tracebox.packet import Packet, dissect
 from penstock.tracebox.path import Hop, Path
 from penstock.tracebox.settings import NetworkError, Settings
 
@@ -92,11 +92,14 @@ def trace_many(destinations: Iterable[str], *, probe: str | Packet = "IP / TCP",
             try:
                 address = resolve(name, wide=wide)
                 source = net.source(address)
+                recorded = net.recorded_probe(address)
                 for _ in range(flows):
                     flow = Flow(template, source, address, port=first + number * PORTS_PER_PATH % total, chance=chance,
-                                is_marked=settings.is_marked, destination_port=port, like=net.recorded_probe(address))
+                                is_marked=settings.is_marked, destination_port=port, like=recorded)
                     number += 1
                     path = Path(address, name, source, said, settings.hops_max)
+                    if recorded is not None and not _is_same_kind(recorded, dissect(flow.probe(1))):
+                        path.notes.append("the capture was made with another probe: what differs may be that alone")
                     window = settings.window if memory is None else memory.window(settings.window)
                     known = memory.known(net.now_ns()) if memory is not None else None
                     yield Target(path, flow, settings, first_ttl=settings.hops_min, window=window, known=known)
@@ -117,6 +120,12 @@ def trace_many(destinations: Iterable[str], *, probe: str | Packet = "IP / TCP",
     finally:
         if own:
             net.close()  # type: ignore[attr-defined]
+
+
+def _is_same_kind(recorded: Packet, ours: Packet) -> bool:
+    """Whether two packets have the same layers, as far as the recorded one goes."""
+    theirs = [layer.identity for layer in recorded.layers]
+    return theirs == [layer.identity for layer in ours.layers][: len(theirs)]
 
 
 def _merged(paths: Iterable[Path], flows: int) -> Iterator[Path]:
