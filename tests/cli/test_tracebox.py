@@ -7,12 +7,15 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from penstock.cli.main import main as penstock
 from penstock.cli.tracebox import main as tracebox
+from penstock.packet.capture import CaptureWriter
+from penstock.tracebox.network import RecordedNetwork
 from tests.conftest import needs_root
 from tests.tracebox.chain import Chain, needs_namespaces
 
@@ -160,3 +163,10 @@ def test_no_route_is_said_so() -> None:
                               env=dict(os.environ))
     assert done.returncode == 1
     assert done.stderr == "penstock trace: 203.0.113.1: no route; 'ip route get 203.0.113.1' tells more\n"
+
+
+def test_a_capture_with_headers_that_are_cut_off_is_read(tmp_path: Path) -> None:
+    with closing(CaptureWriter(str(tmp_path / "in.pcap"), link_type=101)) as writer:
+        writer.write(b"\x60" + bytes(24), 1)
+    with RecordedNetwork(str(tmp_path / "out.pcap"), str(tmp_path / "in.pcap")) as network:
+        assert network.recorded_probe("2001:db8::1") is None

@@ -39,13 +39,20 @@ def add_arguments(name: str, parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object a destination")
 
 
+def _settings(args: argparse.Namespace) -> Settings:
+    from penstock.tracebox.settings import Settings
+
+    return Settings(hops_max=args.max_hops, hops_min=args.min_hops, silence_s=args.wait, tries=args.tries, pace_pps=args.pace,
+                    one_by_one=args.one_by_one, interface=args.interface)
+
+
 def main(name: str, args: argparse.Namespace) -> int:
     from penstock.packet.capture import CaptureWriter
     from penstock.tracebox.api import trace_many
     from penstock.tracebox.language import ProbeError
     from penstock.tracebox.names import add_names
     from penstock.tracebox.report import as_dict, explanation, table, verdicts
-    from penstock.tracebox.settings import NetworkError, Settings
+    from penstock.tracebox.settings import NetworkError
 
     if args.test:
         return _ask(args)
@@ -61,8 +68,7 @@ def main(name: str, args: argparse.Namespace) -> int:
 
     with ExitStack() as stack:
         try:
-            settings = Settings(hops_max=args.max_hops, hops_min=args.min_hops, silence_s=args.wait, tries=args.tries, pace_pps=args.pace,
-                                one_by_one=args.one_by_one, interface=args.interface)
+            settings = _settings(args)
             capture = None
             if args.pcap:
                 capture = CaptureWriter(args.pcap, link_type=101, snap_bytes=65535)
@@ -114,7 +120,7 @@ def _ask(args: argparse.Namespace) -> int:
     from penstock.tracebox.api import resolve
     from penstock.tracebox.detections import Subject, detections, run
     from penstock.tracebox.report import as_dict
-    from penstock.tracebox.settings import NetworkError, Settings
+    from penstock.tracebox.settings import NetworkError
 
     known = detections()
     if "list" in args.test:
@@ -131,8 +137,7 @@ def _ask(args: argparse.Namespace) -> int:
     failed = 0
     for destination in args.destinations:
         try:
-            settings = Settings(hops_max=args.max_hops, hops_min=args.min_hops, silence_s=args.wait, tries=args.tries, pace_pps=args.pace,
-                                one_by_one=args.one_by_one, interface=args.interface)
+            settings = _settings(args)
             wide = args.ipv6 or ":" in destination
             subject = Subject(resolve(destination, wide=wide), args.port or 80, args.port or 53, args.port or 21, wide, settings)
         except (NetworkError, ValueError) as error:

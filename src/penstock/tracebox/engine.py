@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from penstock.tracebox.diff import compare
 from penstock.tracebox.flow import Flow
-from penstock.tracebox.layers import IP
 from penstock.tracebox.network import Network
-from penstock.tracebox.packet import Packet, dissect
 from penstock.tracebox.path import Hop, Path
 from penstock.tracebox.replies import Reply, parse_reply
 from penstock.tracebox.settings import NetworkError, Settings
@@ -59,7 +57,9 @@ class Target:
         self.answered_ns = 0
         #: a TTL that ends the path (unreachable, prohibited, …)
         self.stopped: int | None = None
-        self.checks: dict[int, list[int]] = {}
+        #: TTLs that probes of their own ports were sent to, in the order of the ports, and when
+        self.checks: list[int] = []
+        self.checked_ns = 0
         self.check_floor = 0
         self.failed_checks = 0
         self.due_ns = 0
@@ -186,35 +186,34 @@ class Target:
             return [], min(due, grace)
         base = max(self.last_router, self.check_floor)
         if self.checks:
-            expires = max(t for times in self.checks.values() for t in times) + self._retry_ns()
+            expires = self.checked_ns + self._retry_ns()
             if now < expires:
                 return [], min(due, expires)
             self.failed_checks += 1
             self.checks.clear()
             if self.failed_checks >= 2:
                 return [], now
-        wanted = []
-        for i in range(_CHECKS):
-            if base + 1 + i <= 255:
-                self.checks.setdefault(base + 1 + i, []).append(now)
-                wanted.append((base + 1 + i, self.flow.port + 1 + i))
+        self.checks = list(range(base + 1, min(base + _CHECKS, 255) + 1))
+        self.checked_ns = now
+        wanted = [(ttl, self.flow.port + i) for i, ttl in enumerate(self.checks, 1)]
         return wanted, min(due, now + self._retry_ns())
 
     # what came back
 
-    def take(self, reply: Reply, now: int, quote: Packet | None) -> None:
-        if quote is not None:
-            self._take_error(reply, now, quote)
-            return
-        packet = reply.packet
-        belongs, ttl, port = self.flow.answers(packet)
+    def _checked_ttl(self, port: int | None) -> int | None:
+        """The TTL of the check that a source port belongs to."""
+        offset = port - self.flow.port - 1 if port is not None else -1
+        return self.checks[offset] if 0 <= offset < len(self.checks) else None
+
+    def take_answer(self, reply: Reply, now: int) -> None:
+        """A packet from the destination's address."""
+        belongs, ttl, port = self.flow.answers(reply.packet)
         if not belongs:
             return
         if ttl is None and port is not None and port != self.flow.port:
-            offset = port - self.flow.port - 1
-            tried = sorted(self.checks)
-            if 0 <= offset < len(tried):
-                self.reached.add(tried[offset])
+            checked = self._checked_ttl(port)
+            if checked is not None:
+                self.reached.add(checked)
             return
         if self.answer is None:
             self.answer, self.answered_ns = reply, now
@@ -222,17 +221,14 @@ class Target:
             self.reached.add(ttl)
             self._note_hop(ttl, Hop(ttl, reply.source, "destination", reply=reply), now)
 
-    def _take_error(self, reply: Reply, now: int, quote: Packet) -> None:
-        transport = quote.transport
-        port = transport.get("src") if transport is not None and "src" in transport.FIELDS else None
-        found = self.flow.identify(quote)
-        if port is not None and self.checks and 0 <= (offset := port - self.flow.port - 1) < _CHECKS:
-            tried = sorted(self.checks)
-            if offset < len(tried):
-                if reply.kind == "time exceeded":
-                    self.check_floor = max(self.check_floor, tried[offset])
-                elif reply.source == self.path.destination:
-                    self.reached.add(tried[offset])
+    def take_error(self, reply: Reply, now: int, port: int | None, found: tuple[int, int] | None) -> None:
+        """An ICMP error that quotes a probe from ``port``; ``found`` is which one, by its marks."""
+        checked = self._checked_ttl(port)
+        if checked is not None:
+            if reply.kind == "time exceeded":
+                self.check_floor = max(self.check_floor, checked)
+            elif reply.source == self.path.destination:
+                self.reached.add(checked)
             return
         if found is None:
             waiting = [t for t, tries in self.sent.items() if tries and t not in self.hops and t not in self.given_up]
@@ -250,7 +246,7 @@ class Target:
             # It waits in the queue still: whoever quotes it, has it from an older capture.
             return
         hop = Hop(ttl, reply.source, "router", now - at, compare(sent, reply.quote), reply, sent, len(tries))
-        if reply.kind == "unreachable" or reply.kind == "packet too big" or reply.kind == "parameter problem":
+        if reply.kind in ("unreachable", "packet too big", "parameter problem"):
             hop.kind = "destination" if reply.source == self.path.destination else "stop"
             hop.note = reply.text or reply.kind
             if hop.kind == "destination":
@@ -280,16 +276,13 @@ class Target:
 
     def _look_for_loop(self, ttl: int) -> None:
         """Three turns of the same addresses are a forwarding loop: no use in going on."""
-        for period in (1, 2, 3, 4):
-            places = [ttl - i for i in range(period * _LOOP_TURNS)]
-            hops = [self.hops.get(t) for t in places]
-            if any(h is None or h.kind != "router" for h in hops):
-                continue
-            turn = [h.address for h in hops if h is not None]
-            # One address again and again may as well be a router that hides others.
-            if all(turn[i] == turn[i % period] for i in range(len(turn))) and len(set(turn)) == period and period > 1:
-                self.stopped = min(places) + period * _LOOP_TURNS - 1 if self.stopped is None else self.stopped
-                note = f"forwarding loop between {' and '.join(sorted(set(map(str, turn))))}"
+        # One address again and again may as well be a router that hides others.
+        for period in (2, 3, 4):
+            hops = [self.hops.get(ttl - i) for i in range(period * _LOOP_TURNS)]
+            turn = [h.address for h in hops if h is not None and h.kind == "router"]
+            if len(turn) == len(hops) and turn == turn[:period] * _LOOP_TURNS and len(set(turn)) == period:
+                self.stopped = ttl if self.stopped is None else self.stopped
+                note = f"forwarding loop between {' and '.join(sorted(map(str, turn[:period])))}"
                 if note not in self.path.notes:
                     self.path.notes.append(note)
                 return
@@ -346,7 +339,6 @@ class Prober:
         self._alarms: list[tuple[int, int, Target]] = []
         self._serial = 0
         self._finished: list[Target] = []
-        self.sent_packets = 0
 
     def _start(self, target: Target, now: int) -> None:
         for i in range(PORTS_PER_PATH):
@@ -391,7 +383,6 @@ class Prober:
             except OSError as error:
                 self._failed(target, error)
                 continue
-            self.sent_packets += 1
             self._next_send_ns += self._gap_ns
 
     def _failed(self, target: Target, error: OSError) -> None:
@@ -401,34 +392,36 @@ class Prober:
         target.is_done = True
         self._finished.append(target)
 
-    def _targets_of(self, reply: Reply) -> Iterator[tuple[Target, Packet | None]]:
-        if reply.kind == "answer":
-            for target in self._by_destination.get(reply.source, ()):
-                # An answer that does not say which TTL it answers is good once; only checks have something to add.
-                if target.answer is None or target.checks or target.flow.marks_answers:
-                    yield target, None
-            return
-        quote = dissect(reply.quote)
-        if not quote.layers or quote.layers[0].LABEL not in ("IP", "IPv6"):
-            return
-        transport = quote.transport
-        port = transport.get("src" if "src" in transport.FIELDS else "identifier") if transport is not None else None
-        candidates: list[Target] = []
-        if port is not None and port in self._by_port:
-            candidates.append(self._by_port[port])
-        network = quote.find(IP) or quote.layers[0]
-        if network.get("dst") is not None:
+    def _answered(self, reply: Reply, at: int) -> list[Target]:
+        """Give a packet to the targets that it may answer."""
+        # An answer that does not say which TTL it answers is good once; only checks have something to add.
+        targets = [t for t in self._by_destination.get(reply.source, ())
+                   if not t.is_done and (t.answer is None or t.checks or t.flow.marks_answers)]
+        for target in targets:
+            target.take_answer(reply, at)
+        return targets
+
+    def _quoted(self, reply: Reply, at: int) -> list[Target]:
+        """Give an error to the target whose probe it quotes."""
+        quote = reply.quoted
+        if quote is None:
+            return []
+        port = quote.source_port
+        candidates = [self._by_port[port]] if port is not None and port in self._by_port else []
+        if quote.network.get("dst") is not None:
             candidates += self._by_destination.get(quote.destination, ())
         for target in dict.fromkeys(candidates):
             offset_port = port is not None and 0 < port - target.flow.port < PORTS_PER_PATH
-            likeness = target.flow.likeness(quote) + (1 if offset_port else 0)
-            marked = target.flow.identify(quote) is not None
-            enough = 1 if marked or not target.flow.protocol else 2 if offset_port else 3
-            if likeness >= enough:
-                yield target, quote
-                return
+            likeness = target.flow.likeness(quote) + offset_port
+            found = target.flow.identify(quote)
+            if likeness >= (1 if found is not None or not target.flow.protocol else 2 if offset_port else 3):
+                if target.is_done:
+                    return []
+                target.take_error(reply, at, port, found)
+                return [target]
+        return []
 
-    def run(self, targets: Iterable[Target], *, on_reply: Callable[[Target, Reply], None] | None = None) -> Iterator[Path]:
+    def run(self, targets: Iterable[Target]) -> Iterator[Path]:
         """Probe all targets; gives paths in the order in which they are done."""
         waiting = iter(targets)
         active: set[Target] = set()
@@ -446,14 +439,8 @@ class Prober:
             touched: set[Target] = set()
             for at, data in self.network.receive(self._wait_s(now, more and len(active) < self.most_at_once)):
                 reply = parse_reply(data, at)
-                if reply is None:
-                    continue
-                for target, quote in list(self._targets_of(reply)):
-                    if not target.is_done:
-                        target.take(reply, at, quote)
-                        touched.add(target)
-                        if on_reply is not None:
-                            on_reply(target, reply)
+                if reply is not None:
+                    touched.update((self._answered if reply.kind == "answer" else self._quoted)(reply, at))
             now = self.network.now_ns()
             for target in touched:
                 self._advance(target, now)

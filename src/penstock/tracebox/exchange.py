@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from penstock.tracebox.flow import Flow
 from penstock.tracebox.network import Network
-from penstock.tracebox.packet import Packet, dissect
+from penstock.tracebox.packet import Packet
 from penstock.tracebox.replies import Reply, parse_reply
 
 __all__ = ["finished", "send_and_receive", "wait_for"]
@@ -50,8 +50,8 @@ def send_and_receive(network: Network, packet: Packet, *, timeout_s: float = 1.0
     def wanted(reply: Reply) -> bool:
         if reply.kind == "answer":
             return _is_answer(packet, reply)
-        quote = dissect(reply.quote)
-        return bool(quote.layers) and quote.layers[0].LABEL in ("IP", "IPv6") and flow.likeness(quote) >= 3
+        quote = reply.quoted
+        return quote is not None and flow.likeness(quote) >= 3
 
     data = packet.build()
     for _ in range(max(tries, 1)):

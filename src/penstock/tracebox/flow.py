@@ -37,7 +37,7 @@ class Flow:
                  destination_port: int | None = None, like: Packet | None = None):
         wide = ":" in destination
         packet = template.copy()
-        if not ((packet.layers and isinstance(packet.layers[0], (IP,))) or any(layer.LABEL == "IPv6" for layer in packet.layers)):
+        if not ((packet.layers and isinstance(packet.layers[0], IP)) or any(layer.LABEL == "IPv6" for layer in packet.layers)):
             packet.layers.insert(0, ipv6() if wide else ip())
         elif wide != (packet.network.LABEL == "IPv6"):
             # A probe that only says IP or IPv6 follows the destination.
@@ -84,27 +84,21 @@ class Flow:
         if isinstance(network, IP) and "identification" not in network.given:
             network.put("identification", 1)
         self.protocol = transport.LABEL if transport is not None else ""
-        has_payload = bool(packet.find(Raw))
-        if isinstance(transport, UDP) and not has_payload and is_marked:
+        udp_tail = isinstance(transport, UDP) and packet.find(Raw) is None and is_marked
+        if udp_tail:
             packet.layers.append(Raw(b"\0\0"))
-            has_payload = True
-            udp_tail = True
-        else:
-            udp_tail = False
         self.packet = packet
         self._base = packet.build()
-        self._ttl_at = 7 if wide else 8
         self._wide = wide
         self._cookie = chance.getrandbits(6)
         recorded_ip = like.find(IP) if like is not None else None
         if recorded_ip is not None and (value := recorded_ip.get("identification")) is not None:
             self._cookie = value & 63
-        self._transport_at = self._find_transport()
         #: offset of the second mark and of the checksum that covers it, 0 for none
         self._mark_at = self._checksum_at = 0
         self._compensate_at = 0
         self._id_at = 4 if is_marked and isinstance(network, IP) and "identification" not in network.given else 0
-        at = self._transport_at
+        at = self._find_transport()
         if is_marked and at:
             if isinstance(transport, TCP) and "urgent" not in transport.given and not transport["flags"] & _URG:
                 self._mark_at, self._checksum_at = at + 18, at + 16
@@ -114,7 +108,7 @@ class Flow:
                 self._mark_at, self._checksum_at = at + 6, at + 2
                 if len(packet.payload) >= 2 and len(packet.payload) % 2 == 0:
                     self._compensate_at = len(self._base) - 2
-            if self._checksum_at and "checksum" in (transport.given if transport else set()):
+            if transport is not None and "checksum" in transport.given:
                 self._mark_at = self._checksum_at = 0
         #: probes of different TTLs can be told apart when several are under way
         self.is_marked = bool(self._id_at or self._mark_at)
@@ -141,7 +135,7 @@ class Flow:
     def _unmark(self, value: int) -> tuple[int, int] | None:
         return (value >> 8, value >> 6 & 3) if value & 63 == self._cookie and value >> 8 else None
 
-    def with_port(self, port: int) -> bytearray:
+    def _with_port(self, port: int) -> bytearray:
         """The base packet with another source port, its checksum right."""
         packet = self.packet.copy()
         transport = packet.transport
@@ -151,7 +145,7 @@ class Flow:
 
     def probe(self, ttl: int, attempt: int = 0, *, port: int | None = None) -> bytes:
         """The probe of a TTL. ``port`` sends it as another flow."""
-        data = bytearray(self._base) if port is None else self.with_port(port)
+        data = bytearray(self._base) if port is None else self._with_port(port)
         mark = self._mark(ttl, attempt)
         if not self._wide:
             checksum = data[10] << 8 | data[11]

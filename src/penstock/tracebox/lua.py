@@ -5,6 +5,7 @@ A script is trusted as any program of the user's is; packets that it looks at ar
 
 from __future__ import annotations
 
+import ipaddress
 import random
 import shlex
 import socket
@@ -416,8 +417,6 @@ def _layer_method(layer: Layer, name: str, arguments: list[Any]) -> Any:
     if plain in names:
         field = names[plain]
         if arguments and arguments[0] is not None:
-            import ipaddress
-
             value = arguments[0]
             layer[field] = int(ipaddress.ip_address(value)) if isinstance(value, str) else int(value)
             return None

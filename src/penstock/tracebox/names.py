@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterable
 
 from penstock.tracebox.path import Path
@@ -35,8 +36,6 @@ def add_names(paths: Iterable[Path]) -> None:
     threads = [threading.Thread(target=work, daemon=True) for _ in range(min(len(waiting), _MOST_AT_ONCE))]
     for thread in threads:
         thread.start()
-    import time
-
     deadline = time.monotonic() + _PATIENCE_S
     for thread in threads:
         thread.join(max(deadline - time.monotonic(), 0))

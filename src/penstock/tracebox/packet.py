@@ -58,6 +58,14 @@ class Packet:
         return next((layer for layer in self.layers if isinstance(layer, (TCP, UDP, ICMP, ICMPv6, SCTP))), None)
 
     @property
+    def source_port(self) -> int | None:
+        """The source port, or the identifier that an echo has in its place; None where there is none, or it was not quoted."""
+        transport = self.transport
+        if transport is None:
+            return None
+        return transport.get("src" if "src" in transport.FIELDS else "identifier")
+
+    @property
     def payload(self) -> bytes:
         return b"".join(bytes(layer.data) for layer in self.find_all(Raw))
 

@@ -11,6 +11,7 @@ import struct
 from dataclasses import dataclass
 
 from penstock.packet.checksum import internet_checksum
+from penstock.tracebox.layers import IP, IPv6
 from penstock.tracebox.packet import Packet, dissect
 
 __all__ = ["UNREACHABLE_CODES", "Extension", "Reply", "parse_reply"]
@@ -63,6 +64,12 @@ class Reply:
         if self._packet is None:
             self._packet = dissect(self.data)
         return self._packet
+
+    @property
+    def quoted(self) -> Packet | None:
+        """The packet that an error quotes; None where there is no IP header in it."""
+        packet = dissect(self.quote)
+        return packet if packet.find(IP) or packet.find(IPv6) else None
 
 
 def parse_reply(data: bytes, received_ns: int = 0) -> Reply | None:

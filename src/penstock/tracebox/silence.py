@@ -13,7 +13,7 @@ from typing import Literal
 
 from penstock.tracebox.flow import Flow
 from penstock.tracebox.network import LiveNetwork
-from penstock.tracebox.packet import Packet, dissect
+from penstock.tracebox.packet import Packet
 from penstock.tracebox.replies import parse_reply
 from penstock.tracebox.settings import Settings
 
@@ -45,10 +45,8 @@ def _answers(network: LiveNetwork, flows: list[Flow], ttl: int, first_port: int)
     def take(timeout_s: float) -> None:
         for at, data in network.receive(timeout_s):
             reply = parse_reply(data, at)
-            if reply is None or not reply.quote:
-                continue
-            transport = dissect(reply.quote).transport
-            port = transport.get("src" if "src" in transport.FIELDS else "identifier") if transport is not None else None
+            quote = reply.quoted if reply is not None else None
+            port = quote.source_port if quote is not None else None
             if port is not None and 0 <= port - first_port < len(flows):
                 got[port - first_port] = True
 

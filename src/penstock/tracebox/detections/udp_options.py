@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from penstock.tracebox.api import trace
 from penstock.tracebox.constructors import ip, ipv6, raw, udp
 from penstock.tracebox.detections.verdict import Subject, Verdict, reach
 from penstock.tracebox.packet import Packet
@@ -12,8 +13,6 @@ _DATA, _OPTIONS = b"penstock", b"\x01\x01\x01\x00"
 
 
 def run(subject: Subject) -> Verdict:
-    from penstock.tracebox.api import trace
-
     plain = subject.trace("IP / UDP / raw('penstock')", port=subject.udp_port)
     layer = udp(dst=subject.udp_port)
     layer["length"] = 8 + len(_DATA)

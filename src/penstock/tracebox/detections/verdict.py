@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 from penstock.tracebox.api import trace
@@ -24,11 +24,10 @@ class Subject:
     wide: bool = False
     settings: Settings = field(default_factory=Settings)
 
-    def trace(self, probe: str, *, port: int | None = None, **changes: object) -> Path:
-        settings = replace(self.settings, **changes) if changes else self.settings  # type: ignore[arg-type]
+    def trace(self, probe: str, *, port: int | None = None) -> Path:
         if self.wide:
             probe = probe.replace("IP /", "IPv6 /", 1)
-        return trace(self.destination, probe=probe, port=port, wide=self.wide, settings=settings)
+        return trace(self.destination, probe=probe, port=port, wide=self.wide, settings=self.settings)
 
 
 @dataclass
