@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from penstock.cli.configuration import Loaded, report
 from penstock.elements import catalog
 from penstock.lang.configuration import Configuration
 from penstock.lang.load import flatten, read_configuration
@@ -84,27 +85,19 @@ def _parse(tool: str, arguments: list[str], values: dict[str, str], flags: dict[
     return request
 
 
-def _load(request: _Request, *, name: str | None = None,
-          known: Callable[[str], bool] | None = None) -> tuple[Configuration | None, Diagnostics]:
-    """The flat configuration of ``name``, or of the request."""
+def _load(request: _Request, *, name: str | None = None, known: Callable[[str], bool] | None = None) -> Loaded | None:
+    """The configuration ``name``, or the request's; None where it has errors, which are told."""
     diagnostics = Diagnostics()
     if name is None and request.expression is not None:
-        text, shown = request.expression, "config"
+        loaded = Loaded(request.expression, "config", diagnostics)
     else:
-        text, shown = read_configuration(name or request.file or "-", diagnostics)
-    diagnostics.sources[shown] = text
-    if diagnostics.errors:
-        return None, diagnostics
-    library = tuple(Path(folder) / "conf" for folder in request.clickpath.split(":") if folder)
-    result = flatten(text, file=shown, known_classes=known or catalog.is_known, class_names=catalog.class_names,
-                     variables=request.variables, library_path=library, diagnostics=diagnostics)
-    return result, diagnostics
-
-
-def _report(diagnostics: Diagnostics) -> bool:
-    for line in diagnostics.pretty_lines():
-        print(line, file=sys.stderr)
-    return bool(diagnostics.errors)
+        loaded = Loaded(*read_configuration(name or request.file or "-", diagnostics), diagnostics)
+    diagnostics.sources[loaded.file] = loaded.text
+    if not diagnostics.errors:
+        library = tuple(Path(folder) / "conf" for folder in request.clickpath.split(":") if folder)
+        loaded.flat = flatten(loaded.text, file=loaded.file, known_classes=known or catalog.is_known, class_names=catalog.class_names,
+                              variables=request.variables, library_path=library, diagnostics=diagnostics)
+    return None if report(diagnostics) else loaded
 
 
 def _write(request: _Request, text: str) -> int:
@@ -154,10 +147,10 @@ def _run(tool: str, what: str, work: Callable[[_Request], int], *, values: dict[
 
 
 def _through(request: _Request) -> int:
-    configuration, diagnostics = _load(request)
-    if _report(diagnostics) or configuration is None:
+    loaded = _load(request)
+    if loaded is None or loaded.flat is None:
         return 1
-    return _write(request, configuration.text())
+    return _write(request, loaded.flat.text())
 
 
 def flat(arguments: list[str] | None = None) -> int:
@@ -199,13 +192,15 @@ def check(arguments: list[str] | None = None) -> int:
         from penstock.lang.source import ConfigurationError
         from penstock.runtime.router import Router
 
-        configuration, diagnostics = _load(request)
-        if configuration is not None and not diagnostics.errors:
-            with contextlib.suppress(ConfigurationError):
-                Router(configuration, diagnostics=diagnostics, check_only=True)
-        if _report(diagnostics) or configuration is None:
+        loaded = _load(request)
+        if loaded is None or loaded.flat is None:
             return 1
-        return _write(request, configuration.text()) if request.output is not None or "filter" in request.flags else 0
+        loaded.diagnostics.entries.clear()
+        with contextlib.suppress(ConfigurationError):
+            Router(loaded.flat, diagnostics=loaded.diagnostics, check_only=True)
+        if report(loaded.diagnostics):
+            return 1
+        return _write(request, loaded.flat.text()) if request.output is not None or "filter" in request.flags else 0
 
     return _run("click-check", "Tell what is wrong with a configuration; exit status 1 if something is.", work, arguments=arguments,
                 flags={"p": "filter", "u": "userlevel", "k": "kernel", "b": "bsdmodule", "a": "all"})
@@ -216,18 +211,18 @@ def undead(arguments: list[str] | None = None) -> int:
     def work(request: _Request) -> int:
         from penstock.lang.undead import without_dead
 
-        configuration, diagnostics = _load(request)
-        if _report(diagnostics) or configuration is None:
+        loaded = _load(request)
+        if loaded is None or loaded.flat is None:
             return 1
 
         def generates(name: str) -> bool:
             found = catalog.find(name)
             return found is not None and (found.may_generate or found.ports.startswith("0"))
 
-        result = without_dead(configuration, generates)
+        result = without_dead(loaded.flat, generates)
         if "verbose" in request.flags:
             left = {u.name for u in result.elements}
-            for use in configuration.elements:
+            for use in loaded.flat.elements:
                 if use.name not in left:
                     print(f"{use.at}: '{use}' is dead", file=sys.stderr)
         return _write(request, result.text())
@@ -242,24 +237,12 @@ def pretty(arguments: list[str] | None = None) -> int:
         from penstock.lang.format import format_configuration
         from penstock.lang.graph import to_svg
 
-        diagnostics = Diagnostics()
-        if request.expression is not None:
-            text, shown = request.expression, "config"
-        else:
-            text, shown = read_configuration(request.file or "-", diagnostics)
-        diagnostics.sources[shown] = text
-        formatted = format_configuration(text, file=shown, diagnostics=diagnostics) if not diagnostics.errors else ""
-        if _report(diagnostics):
+        loaded = _load(request)
+        if loaded is None or loaded.flat is None:
             return 1
-        configuration, diagnostics = _load(request) if request.expression is not None or request.file else (None, diagnostics)
-        if configuration is None and not diagnostics.errors:
-            # Standard input has been read: it cannot be read again.
-            configuration = flatten(text, file=shown, known_classes=catalog.is_known, variables=request.variables, diagnostics=diagnostics)
-        if _report(diagnostics) or configuration is None:
-            return 1
-        drawing = to_svg(configuration, catalog.port_rules)
-        drawing = drawing[drawing.index("<svg") :]
-        return _write(request, _page(shown, formatted, drawing, configuration))
+        text = format_configuration(loaded.text, file=loaded.file)
+        drawing = to_svg(loaded.flat, catalog.port_rules)
+        return _write(request, _page(loaded.file, text, drawing[drawing.index("<svg") :], loaded.flat))
 
     return _run("click-pretty", "Write a configuration as an HTML page: its text, its drawing, its elements.", work, arguments=arguments)
 
@@ -314,10 +297,10 @@ def combine(arguments: list[str] | None = None) -> int:
             name, equals, file = word.partition("=")
             if not equals:
                 name, file = f"router{len(routers) + 1}", word
-            configuration, diagnostics = _load(request, name=file)
-            if _report(diagnostics) or configuration is None:
+            loaded = _load(request, name=file)
+            if loaded is None or loaded.flat is None:
                 return 1
-            routers[name] = configuration
+            routers[name] = loaded.flat
         links = []
         for text in request.values.get("link", []):
             found = re.fullmatch(r"(\w+)\.([\w.:-]+)=(\w+)\.([\w.:-]+)", text)
@@ -346,14 +329,14 @@ def uncombine(arguments: list[str] | None = None) -> int:
         *files, wanted = [*request.words, ""] if request.flags & {"list"} or "name" in request.values else request.words or [""]
         if files:
             request.file = files[0]
-        configuration, diagnostics = _load(request, known=known)
-        if _report(diagnostics) or configuration is None:
+        loaded = _load(request, known=known)
+        if loaded is None or loaded.flat is None:
             return 1
         if "list" in request.flags:
-            return _write(request, "".join(f"{name}\n" for name in components(configuration)))
+            return _write(request, "".join(f"{name}\n" for name in components(loaded.flat)))
         name = request.values.get("name", [wanted])[-1]
         try:
-            return _write(request, taken(configuration, name).text())
+            return _write(request, taken(loaded.flat, name).text())
         except CombineError as error:
             print(f"click-uncombine: {error}", file=sys.stderr)
             return 1
@@ -368,26 +351,21 @@ def xform(arguments: list[str] | None = None) -> int:
         from penstock.lang.xform import apply_patterns, read_patterns
 
         patterns = []
-        for name in request.values.get("patterns", []):
-            diagnostics = Diagnostics()
-            text, shown = read_configuration(name, diagnostics)
+        texts = [(text, "pattern") for text in request.values.get("pattern-expr", [])]
+        diagnostics = Diagnostics()
+        texts += [read_configuration(name, diagnostics) for name in request.values.get("patterns", [])]
+        for text, shown in texts:
             diagnostics.sources[shown] = text
-            if not diagnostics.errors:
-                patterns += read_patterns(text, shown, diagnostics)
-            if _report(diagnostics):
-                return 1
-        for text in request.values.get("pattern-expr", []):
-            diagnostics = Diagnostics()
-            patterns += read_patterns(text, "pattern", diagnostics)
-            if _report(diagnostics):
-                return 1
+            patterns += read_patterns(text, shown, diagnostics)
+        if report(diagnostics):
+            return 1
         if not patterns:
             raise _UsageError("no patterns: give -p FILE")
         names = {u.class_name for p in patterns for u in [*p.pattern.elements, *p.replacement.elements]}
-        configuration, diagnostics = _load(request, known=lambda name: name in names or catalog.is_known(name))
-        if _report(diagnostics) or configuration is None:
+        loaded = _load(request, known=lambda name: name in names or catalog.is_known(name))
+        if loaded is None or loaded.flat is None:
             return 1
-        result, count = apply_patterns(configuration, patterns)
+        result, count = apply_patterns(loaded.flat, patterns)
         if "verbose" in request.flags:
             print(f"click-xform: {count} replacement{'s' if count != 1 else ''}", file=sys.stderr)
         return _write(request, result.text())
