@@ -7,7 +7,7 @@ of other kinds become a table of tests that a bounded loop walks, so that code s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from penstock.datapath.containers import NONE, Table
@@ -146,28 +146,16 @@ class _Program:
         return target
 
 
-class _Answer(Struct):
-    port: u16
-
-
-@dataclass(frozen=True)
-class _Set:
-    """Rules in a row that compare the same word with different values: one look into a table, however many they are."""
-
-    test: Test
-    table: Table
-
-
 #: tables and what they hold: for each key the fields of its value
 Contents = list[tuple[Table, dict[tuple[int, ...], dict[str, int]]]]
 
 
-def _sets(rules: list[tuple[Tree, int]]) -> tuple[list[tuple[Tree, int] | _Set], Contents]:
-    """Runs of such rules as sets, and what these hold, which is data: the code is the same for any values.
+def _sets(rules: list[tuple[Tree, int]]) -> tuple[list[tuple[Tree, int] | TupleSpace], Contents]:
+    """Runs of rules that compare the same word with different values as one look into a table, however many they are.
 
-    The first of several rules with the same value counts.
+    What the tables hold is data: the code is the same for any values.
     """
-    out: list[tuple[Tree, int] | _Set] = []
+    out: list[tuple[Tree, int] | TupleSpace] = []
     contents: Contents = []
     at = 0
     while at < len(rules):
@@ -178,16 +166,9 @@ def _sets(rules: list[tuple[Tree, int]]) -> tuple[list[tuple[Tree, int] | _Set],
         if end - at < _MIN_SET_RULES:
             out += rules[at:end]
         else:
-            content: dict[tuple[int, ...], dict[str, int]] = {}
-            for tree, port in rules[at:end]:
-                assert tree.test is not None
-                content.setdefault((tree.test.low,), {"port": port if port >= 0 else _DROP})
-            first = rules[at][0].test
-            assert first is not None
-            # The values are in the table: the test says only which word they are compared with.
-            made = _Set(replace(first, low=0, high=0), Table((u32,), _Answer, len(content)))
-            contents.append((made.table, content))
-            out.append(made)
+            space, held, _ = tuple_space(rules[at:end], _DROP)
+            out.append(space)
+            contents += held
         at = end
     return out, contents
 
@@ -258,7 +239,6 @@ class ClassifyingElement(Element):
             ])
         else:
             self.steps = tuple(steps)
-        self.sets = [table for table, _ in self.contents]
         self.fill_sets()
 
     def fill_sets(self) -> None:
@@ -371,16 +351,11 @@ class ClassifyingElement(Element):
             self.output(self.classify(p)).push(p)
             return
         for step in self.steps:
-            if isinstance(step, _Set):
-                found = self.member(step, p)
+            if isinstance(step, TupleSpace):
+                found = self.first_of(step, p)
                 if found != NONE:
                     # A number that is no output's drops.
                     self.output(found).push(p)
-                    return
-            elif isinstance(step, TupleSpace):
-                port_found = self.first_of(step, p)
-                if port_found != NONE:
-                    self.output(port_found).push(p)
                     return
             elif self.holds(step[0], p):
                 if step[1] < 0:
@@ -451,15 +426,3 @@ class ClassifyingElement(Element):
     def push_by_rule(self, port: int, p: Packet) -> None:
         """The same in one step, which does not take the rules apart into tests: all that fail the same rules stay together."""
         self.output(self.output_for(p)).push(p)
-
-    @datapath
-    def member(self, step: _Set, p: Packet) -> u32:
-        """The output that the set has for the packet's word; NONE where it has none."""
-        t = step.test
-        where = self.cursor(p, t.base)
-        if not where.has(t.offset, t.width):
-            return u32(NONE)
-        i = step.table.find((self.word(where, t.offset, t.width) & t.mask,))
-        if i == NONE:
-            return u32(NONE)
-        return u32(step.table.slots[i].value.port)
