@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from penstock.elements import catalog
 from penstock.elements.element import Element
 from penstock.runtime.router import Router
 
-__all__ = ["Outcome", "run_packets", "run_until_quiet", "use_port_elements"]
+__all__ = ["Outcome", "run_packets", "run_until_quiet", "running", "use_port_elements"]
 
 START_NS = 1_000_000_000_000_000_000
 #: handlers whose values are not the packets' doing
@@ -72,6 +74,21 @@ def run_packets(text: str, packets: Iterable[Any] = (), *, engine: str = "compil
         if between is not None:
             between(router)
         return outcome
+
+
+@contextmanager
+def running(text: str) -> Iterator[Router]:
+    """A router that runs in a thread of its own, as real peers need it."""
+    router = Router.from_text(text)
+    done = threading.Event()
+    thread = threading.Thread(target=lambda: router.run(until=done.is_set))
+    thread.start()
+    try:
+        yield router
+    finally:
+        done.set()
+        thread.join(10)
+        router.close()
 
 
 def run_until_quiet(router: Router, rounds: int = 60, *, slice_steps: int = 16) -> None:

@@ -7,13 +7,13 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
 from penstock.lang.source import ConfigurationError
 from penstock.runtime.router import Router
 from tests.conftest import needs_root
+from tests.harness import running
 
 pytestmark = [
     needs_root(),
@@ -31,20 +31,6 @@ c[2] -> Discard;
 
 def sh(command: str) -> str:
     return subprocess.run(command, shell=True, check=True, capture_output=True, text=True, timeout=30).stdout
-
-
-@contextmanager
-def running(text: str) -> Iterator[Router]:
-    router = Router.from_text(text)
-    done = threading.Event()
-    thread = threading.Thread(target=lambda: router.run(until=done.is_set))
-    thread.start()
-    try:
-        yield router
-    finally:
-        done.set()
-        thread.join(10)
-        router.close()
 
 
 @pytest.fixture

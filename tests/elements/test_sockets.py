@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,20 +12,7 @@ import pytest
 from penstock.lang.source import ConfigurationError
 from penstock.runtime.router import Router
 from tests.conftest import needs_root
-
-
-@contextmanager
-def running(text: str) -> Iterator[Router]:
-    router = Router.from_text(text)
-    done = threading.Event()
-    thread = threading.Thread(target=lambda: router.run(until=done.is_set))
-    thread.start()
-    try:
-        yield router
-    finally:
-        done.set()
-        thread.join(10)
-        router.close()
+from tests.harness import running
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
