@@ -57,6 +57,10 @@ class Driver(Stateful):
         self.ports: tuple[RingPort, ...] = ()
         self.host: HostRing | None = None
 
+    def tasks_of(self, element: Any) -> list[Task]:
+        """The tasks of an element, in the order in which it made them."""
+        return [t for t in self.tasks if t.owner == element.index]
+
     def finish(self) -> None:
         """All tasks and timers are known: make the tables."""
         n = self.n_tasks = len(self.tasks)
@@ -233,6 +237,7 @@ class Task(Stateful):
         self.index = len(self.driver.tasks)
         self.tickets = tickets
         self.active_at_start = active
+        self.owner: int = element.index
         self.target = f"e{element.index}_{method}"
         self.driver.tasks.append(self)
 

@@ -43,10 +43,9 @@ class Handlers:
             ("config", lambda: element.arguments), ("ports", lambda: self._ports(element)),
             ("handlers", lambda: self._list(element.handlers)),
         ]
-        for task in self.router.driver.tasks:
-            if task.target.startswith(f"e{element.index}_"):
-                defaults.append(("scheduled", lambda t=task: t.is_scheduled))
-                defaults.append(("tickets", lambda t=task: t.tickets))
+        for task in self.router.driver.tasks_of(element):
+            defaults.append(("scheduled", lambda t=task: t.is_scheduled))
+            defaults.append(("tickets", lambda t=task: t.tickets))
         for name, read in defaults:
             if name not in element.handlers:
                 element.handlers[name] = Handler(name, _reader(read))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from penstock.datapath.futex import futex_wait, futex_wake
 from penstock.datapath.memory import Memory
 from penstock.datapath.ports import BUFFER_BYTES, DOMAIN_WAITING, HEAD, PEER_WAITING, STARVED, TAIL
-from penstock.packet.checksum import internet_checksum
+from penstock.packet.build import ipv4_header, udp_datagram
 from penstock.ring import PortMemory
 from penstock.runtime.image import LoadedImage
 from penstock.switch.generator import ENTRIES, TEMPLATES, WAKE, Generator
@@ -111,21 +111,13 @@ def _frame(spec: FrameSpec, length: int, src: bytes, sport: int, dst: bytes, dpo
     payload = r.randbytes(size) if spec.random_payload else (spec.payload * (size // len(spec.payload) + 1))[:size]
     udp_length = 8 + len(payload)
     if len(src) == 4:
-        head = struct.pack(">BBHHHBBH", 0x45, 0x10, 20 + udp_length, 0, 0x4000, 64, 17, 0) + src + dst
-        head = head[:10] + _sum(head) + head[12:]
+        head = ipv4_header(int.from_bytes(src), int.from_bytes(dst), 17, udp_length, tos=0x10, fragment=0x4000, ttl=64)
         ether_type = b"\x08\x00"
     else:
         head = struct.pack(">IHBB", 0x6 << 28, udp_length, 17, 64) + src + dst
         ether_type = b"\x86\xdd"
-    pseudo = src + dst + struct.pack(">HH", 17, udp_length)
-    udp = struct.pack(">HHH", sport, dport, udp_length)
-    checksum = _sum(pseudo + udp + b"\0\0" + payload)
-    frame = spec.dst_mac + spec.src_mac + ether_type + head + udp + (b"\xff\xff" if checksum == b"\0\0" else checksum) + payload
+    frame = spec.dst_mac + spec.src_mac + ether_type + head + udp_datagram(sport, dport, payload, src + dst)
     return frame[:length] if length < header else frame
-
-
-def _sum(data: bytes) -> bytes:
-    return internet_checksum(data).to_bytes(2, "big")
 
 
 class Traffic:

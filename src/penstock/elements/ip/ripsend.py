@@ -5,7 +5,7 @@ import struct
 from penstock.elements import ConfigureError
 from penstock.elements.standard.timed import TimedSource
 from penstock.lang.arguments import IPAddress, IPPrefix, Seconds, UInt32
-from penstock.packet.checksum import internet_checksum
+from penstock.packet.build import ipv4_header, udp_datagram
 
 __all__ = ["RIPSend"]
 
@@ -34,9 +34,6 @@ class RIPSend(TimedSource):
             raise ConfigureError("METRIC: must be between 1 and 16")
         address, mask = prefix
         rip = struct.pack(">BBHHHIIII", 2, 2, 0, 2, 0, address & mask, mask, 0, metric)
-        udp = struct.pack(">HHHH", _PORT, _PORT, 8 + len(rip), 0) + rip
-        value = internet_checksum(struct.pack(">IIHH", src, dst, 17, len(udp)) + udp) or 0xFFFF
-        udp = udp[:6] + value.to_bytes(2, "big") + udp[8:]
-        head = struct.pack(">BBHHHBBHII", 0x45, 0xC0, 20 + len(udp), 0, 0, 1, 17, 0, src, dst)
-        head = head[:10] + internet_checksum(head).to_bytes(2, "big") + head[12:]
+        udp = udp_datagram(_PORT, _PORT, rip, struct.pack(">II", src, dst))
+        head = ipv4_header(src, dst, 17, len(udp), tos=0xC0, ttl=1)
         super().configure(interval, head + udp, limit=limit, active=active, stop=stop)

@@ -1,19 +1,20 @@
 """IP6NDAdvertiser."""
 
-from penstock.datapath.checksum import checksum_finish
-from penstock.elements import Array, ConfigureError, Element, Packet, datapath, u48, u64, u128
+from penstock.elements import Array, ConfigureError, Packet, datapath, u32, u48, u64, u128
 from penstock.elements.ip6.addresses6 import unparse_ip6
+from penstock.elements.neighbours import NEIGHBOUR_FRAME_BYTES, NeighbourElement
 from penstock.lang.arguments import ArgumentError, Raw, parse_ether, parse_int, parse_ip6, unparse_ether
 from penstock.lang.text import split_words, unquote
 
 __all__ = ["IP6NDAdvertiser"]
 
-_FRAME_BYTES, _SOLICITATION_BYTES = 86, 78
+_SOLICITATION, _ADVERTISEMENT = 135, 136
+_SOLICITATION_BYTES, _TARGET_ADDRESS = 24, 2
 _ALL_NODES, _ALL_NODES_ETHER = 0xFF02_0000_0000_0000_0000_0000_0000_0001, 0x3333_0000_0001
 _SOLICITED, _OVERRIDE = 0x4000_0000, 0x2000_0000
 
 
-class IP6NDAdvertiser(Element):
+class IP6NDAdvertiser(NeighbourElement):
     """Answer neighbour solicitations for given IPv6 addresses (RFC 4861, section 7.2.4).
 
     Ethernet frames with a solicitation for one of them become the advertisement, on output 0. Other frames, and such whose hop limit or
@@ -62,52 +63,26 @@ class IP6NDAdvertiser(Element):
         self.add_data("count", "count")
 
     @datapath
-    def is_solicitation(self, p: Packet) -> bool:
-        if not p.data.has(0, _SOLICITATION_BYTES):
-            return False
-        if p.data.u16[12] != 0x86DD or (p.data.u8[14] >> 4) != 6 or p.data.u8[20] != 58 or p.data.u8[21] != 255:
-            return False
-        length = p.data.u16[18]
-        if p.data.u16[54] != 0x8700 or length < 24 or not p.data.has(54, length):
-            return False
-        total = p.data.checksum(22, 32, length + 58)
-        return p.data.checksum(54, length, total) == 0xFFFF
-
-    @datapath
     def answer(self, p: Packet, mine: u64) -> None:
         asker: u128 = p.data.u128[22]
         target: u128 = p.data.u128[62]
         to: u64 = p.data.u48[6]
-        flags = _SOLICITED | _OVERRIDE
+        flags: u32 = _SOLICITED | _OVERRIDE
         if asker == 0:
             # Duplicate address detection: the asker has no address yet.
             asker = u128(_ALL_NODES)
             to = _ALL_NODES_ETHER
             flags = _OVERRIDE
-        if p.length > _FRAME_BYTES:
-            p.take(p.length - _FRAME_BYTES)
-        elif p.length < _FRAME_BYTES:
-            p.put(_FRAME_BYTES - p.length)
-        p.data.u48[0] = to
-        p.data.u48[6] = mine
-        p.data.u32[14] = 0x6000_0000
-        p.data.u16[18] = 32
-        p.data.u8[20] = 58
-        p.data.u8[21] = 255
-        p.data.u128[22] = target
-        p.data.u128[38] = asker
-        p.data.u16[54] = 0x8800
-        p.data.u16[56] = 0
-        p.data.u32[58] = flags
-        p.data.u128[62] = target
-        p.data.u16[78] = 0x0201
-        p.data.u48[80] = mine
-        p.data.u16[56] = checksum_finish(p.data.checksum(54, 32, p.data.checksum(22, 32, 32 + 58)))
+        if p.length > NEIGHBOUR_FRAME_BYTES:
+            p.take(p.length - NEIGHBOUR_FRAME_BYTES)
+        elif p.length < NEIGHBOUR_FRAME_BYTES:
+            p.put(NEIGHBOUR_FRAME_BYTES - p.length)
+        self.write_message(p, to, mine, target, asker, u32(_ADVERTISEMENT), flags, target, u32(_TARGET_ADDRESS))
         self.count += 1
 
     @datapath
     def simple_action(self, p: Packet) -> Packet | None:
-        if self.is_solicitation(p):
+        if self.is_message(p, u32(_SOLICITATION), u32(_SOLICITATION_BYTES)):
             target: u128 = p.data.u128[62]
             for i in range(self.size):
                 if (target & self.masks[i]) == self.addresses[i]:

@@ -1,10 +1,8 @@
 """IP6NDSolicitor."""
 
-from penstock.datapath.checksum import checksum_finish
 from penstock.elements import (
     NONE,
     ConfigureError,
-    Element,
     Packet,
     PacketSlot,
     Struct,
@@ -19,12 +17,14 @@ from penstock.elements import (
     u128,
 )
 from penstock.elements.ip6.addresses6 import unparse_ip6
+from penstock.elements.neighbours import NEIGHBOUR_FRAME_BYTES, NeighbourElement
 from penstock.lang.arguments import EtherAddress, IP6Address, Seconds, UInt32, unparse_ether
 
 __all__ = ["IP6NDSolicitor"]
 
 _SECOND_NS = 1_000_000_000
-_SOLICITATION_BYTES = 86
+_SOLICITATION, _ADVERTISEMENT = 135, 136
+_SOURCE_ADDRESS, _TARGET_ADDRESS, _ADVERTISEMENT_BYTES = 1, 2, 32
 _NODE_PREFIX = 0xFF02_0000_0000_0000_0000_0001_FF00_0000
 
 
@@ -36,7 +36,7 @@ class _Neighbour(Struct):
     waiting: PacketSlot
 
 
-class IP6NDSolicitor(Element):
+class IP6NDSolicitor(NeighbourElement):
     """Put an Ethernet header on IPv6 packets, with the address of the neighbour that the destination annotation names.
 
     Neighbours are found by solicitations (RFC 4861); while an answer is awaited, the last packet for the neighbour is kept, and it is
@@ -103,26 +103,13 @@ class IP6NDSolicitor(Element):
     @datapath
     def ask(self, target: u128) -> None:
         """A neighbour solicitation (RFC 4861, section 4.3) to the solicited-node address."""
-        q = self.pool.allocate(_SOLICITATION_BYTES)
+        q = self.pool.allocate(NEIGHBOUR_FRAME_BYTES)
         if q is None:
             self.drops += 1
             return
         low = u32(target & 0xFF_FFFF)
-        q.data.u48[0] = 0x3333_FF00_0000 | u64(low)
-        q.data.u48[6] = self.ether
-        q.data.u16[12] = 0x86DD
-        q.data.u32[14] = 0x6000_0000
-        q.data.u16[18] = 32
-        q.data.u8[20] = 58
-        q.data.u8[21] = 255
-        q.data.u128[22] = self.address
-        q.data.u128[38] = u128(_NODE_PREFIX) | u128(low)
-        q.data.u32[54] = 0x8700_0000
-        q.data.u32[58] = 0
-        q.data.u128[62] = target
-        q.data.u16[78] = 0x0101
-        q.data.u48[80] = self.ether
-        q.data.u16[56] = checksum_finish(q.data.checksum(54, 32, q.data.checksum(22, 32, 32 + 58)))
+        self.write_message(q, 0x3333_FF00_0000 | u64(low), u64(self.ether), u128(self.address), u128(_NODE_PREFIX) | u128(low),
+                           u32(_SOLICITATION), u32(0), target, u32(_SOURCE_ADDRESS))
         q.set_mac(0)
         self.queries += 1
         self.checked_output_push(self.query_port(), q)
@@ -165,14 +152,8 @@ class IP6NDSolicitor(Element):
 
     @datapath
     def is_advertisement(self, p: Packet) -> bool:
-        if not p.data.has(0, 86):
-            return False
-        if p.data.u16[12] != 0x86DD or (p.data.u8[14] >> 4) != 6 or p.data.u8[20] != 58 or p.data.u8[21] != 255:
-            return False
-        length = p.data.u16[18]
-        if p.data.u16[54] != 0x8800 or length < 32 or not p.data.has(54, length) or p.data.u16[78] != 0x0201:
-            return False
-        return p.data.checksum(54, length, p.data.checksum(22, 32, length + 58)) == 0xFFFF
+        """With its option: an advertisement without one tells no Ethernet address."""
+        return self.is_message(p, u32(_ADVERTISEMENT), u32(_ADVERTISEMENT_BYTES)) and p.data.u16[78] == (_TARGET_ADDRESS << 8 | 1)
 
     @datapath
     def push(self, port: int, p: Packet) -> None:

@@ -46,7 +46,19 @@ class ForceIP(Element):
         return p
 
 
-class ForceTCP(Element):
+class _ForcedTransport(Element):
+    """What the transports share."""
+
+    @datapath
+    def set_protocol(self, p: Packet, protocol: u32) -> None:
+        """Say in the IP header which protocol follows."""
+        ip = p.ip
+        ip.protocol = protocol
+        ip.checksum = 0
+        ip.checksum = checksum_finish(p.network.checksum(0, ip.header_length * 4))
+
+
+class ForceTCP(_ForcedTransport):
     """Make what follows the IP header a TCP header: data offset, checksum, and where it is wanted the port and the flags.
 
     Packets that have no room for it are dropped.
@@ -65,14 +77,12 @@ class ForceTCP(Element):
 
     @datapath
     def simple_action(self, p: Packet) -> Packet | None:
-        ip = p.ip
-        length = p.length - u32(p.transport_offset)
         if not p.transport.has(0, 20):
             p.kill()
             return None
-        ip.protocol = 6
-        ip.checksum = 0
-        ip.checksum = checksum_finish(p.network.checksum(0, ip.header_length * 4))
+        self.set_protocol(p, u32(6))
+        ip = p.ip
+        length = p.length - u32(p.transport_offset)
         tcp = p.tcp
         if self.dport != 0:
             tcp.dst = self.dport
@@ -89,7 +99,7 @@ class ForceTCP(Element):
         return p
 
 
-class ForceUDP(Element):
+class ForceUDP(_ForcedTransport):
     """Make what follows the IP header a UDP header: length, checksum, and where it is wanted the port.
 
     Packets that have no room for it are dropped.
@@ -106,14 +116,12 @@ class ForceUDP(Element):
 
     @datapath
     def simple_action(self, p: Packet) -> Packet | None:
-        ip = p.ip
-        length = p.length - u32(p.transport_offset)
         if not p.transport.has(0, 8):
             p.kill()
             return None
-        ip.protocol = 17
-        ip.checksum = 0
-        ip.checksum = checksum_finish(p.network.checksum(0, ip.header_length * 4))
+        self.set_protocol(p, u32(17))
+        ip = p.ip
+        length = p.length - u32(p.transport_offset)
         udp = p.udp
         if self.dport != 0:
             udp.dst = self.dport
@@ -124,7 +132,7 @@ class ForceUDP(Element):
         return p
 
 
-class ForceICMP(Element):
+class ForceICMP(_ForcedTransport):
     """Make what follows the IP header an ICMP header: checksum, and where it is wanted type and code.
 
     Packets that have no room for it are dropped.
@@ -141,14 +149,11 @@ class ForceICMP(Element):
 
     @datapath
     def simple_action(self, p: Packet) -> Packet | None:
-        ip = p.ip
-        length = p.length - u32(p.transport_offset)
         if not p.transport.has(0, 8):
             p.kill()
             return None
-        ip.protocol = 1
-        ip.checksum = 0
-        ip.checksum = checksum_finish(p.network.checksum(0, ip.header_length * 4))
+        self.set_protocol(p, u32(1))
+        length = p.length - u32(p.transport_offset)
         icmp = p.icmp
         if self.kind >= 0:
             icmp.type = u8(self.kind & 0xFF)

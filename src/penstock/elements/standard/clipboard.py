@@ -1,12 +1,11 @@
-"""Clipboard and QuitWatcher."""
+"""Clipboard."""
 
-from penstock.elements import Array, ConfigureError, Element, Packet, Timer, boolean, datapath, u8, u32
-from penstock.lang.arguments import ArgumentError, ElementName, Raw, parse_int
+from penstock.elements import Array, ConfigureError, Element, Packet, boolean, datapath, u8
+from penstock.lang.arguments import ArgumentError, Raw, parse_int
 
-__all__ = ["Clipboard", "QuitWatcher"]
+__all__ = ["Clipboard"]
 
 _MAX_BYTES = 2048
-_LOOK_NS = 10_000_000
 
 
 class Clipboard(Element):
@@ -80,49 +79,3 @@ class Clipboard(Element):
             else:
                 self.paste(p)
         return p
-
-
-class QuitWatcher(Element):
-    """Stop the driver when a watched element's task is no longer scheduled.
-
-    Arguments:
-        ELEMENT, ...: elements with tasks, all of which must have come to rest.
-
-    Example:
-        QuitWatcher(u); InfiniteSource(LIMIT 5) -> Queue -> u :: Unqueue -> Discard;
-    """
-
-    ports = "0/0"
-
-    checks: u32
-
-    def configure(self, *element: ElementName) -> None:
-        if not element:
-            raise ConfigureError("ELEMENT: required argument missing")
-        self.watched = element
-        self.timer = Timer(self)
-
-    def initialize(self) -> None:
-        found_tasks: list[int] = []
-        for name in self.watched:
-            found = self.router.find(name, self.name)
-            if found is None:
-                raise ConfigureError(f"no element named '{name}'")
-            tasks = [t.index for t in self.driver.tasks if t.target.startswith(f"e{found.index}_")]
-            if not tasks:
-                raise ConfigureError(f"'{name}' has no task")
-            found_tasks += tasks
-        self.task_numbers = tuple(found_tasks)
-
-    def started(self) -> None:
-        self.timer.schedule_after(_LOOK_NS)
-
-    @datapath
-    def run_timer(self) -> bool:
-        self.checks += 1
-        for number in self.task_numbers:
-            if self.driver.scheduled[number] != 0:
-                self.timer.schedule_after(_LOOK_NS)
-                return False
-        self.stop_driver()
-        return True

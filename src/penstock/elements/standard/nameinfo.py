@@ -106,11 +106,10 @@ class ScheduleInfo(Element):
             within = [e for e in self.router.elements if e.name == name or e.name.startswith(name + "/")]
             if not within:
                 raise ConfigureError(f"no element named '{name}'")
-            tasks = [t for t in self.driver.tasks if t.target.split("_")[0] in {f"e{e.index}" for e in within}]
-            for task in tasks:
-                task.tickets = max(round(_DEFAULT_TICKETS * share), 1)
-                owner = next(e for e in within if task.target.startswith(f"e{e.index}_"))
-                self.given.append((owner.name, task.tickets))
+            for element in within:
+                for task in self.driver.tasks_of(element):
+                    task.tickets = max(round(_DEFAULT_TICKETS * share), 1)
+                    self.given.append((element.name, task.tickets))
 
     def add_handlers(self) -> None:
         self.add_read("shares", lambda: "".join(f"{name} {tickets}\n" for name, tickets in self.given))

@@ -6,7 +6,7 @@ from penstock.datapath.checksum import checksum_adjust
 from penstock.elements import ConfigureError, Packet, datapath, u32, u64
 from penstock.elements.standard.rated import RatedSource
 from penstock.lang.arguments import EtherAddress, IPAddress, UInt32
-from penstock.packet.checksum import internet_checksum
+from penstock.packet.build import ipv4_header, tcp_segment, udp_datagram
 
 __all__ = ["FastTCPFlows", "FastUDPFlows"]
 
@@ -60,11 +60,6 @@ class _Flows(RatedSource):
         p.set_mac(0)
 
 
-def _ip(length: int, protocol: int, srcip: int, dstip: int) -> bytes:
-    head = struct.pack(">BBHHHBBHII", 0x45, 0, length, 0, 0, 250, protocol, 0, srcip, dstip)
-    return head[:10] + internet_checksum(head).to_bytes(2, "big") + head[12:]
-
-
 class FastUDPFlows(_Flows):
     """Make Ethernet frames of UDP flows at a rate. Flows differ in their source port, 1024 and up.
 
@@ -85,11 +80,10 @@ class FastUDPFlows(_Flows):
                   dstip: IPAddress, flows: UInt32, flowsize: UInt32, checksum: bool = True, active: bool = True, *,
                   stop: bool = False) -> None:
         size = max(length, _MIN_FRAME_BYTES) - _ETHER_BYTES
-        udp = struct.pack(">HHHH", _FIRST_PORT, 1234, size - 20, 0) + bytes(size - 28)
-        value = internet_checksum(struct.pack(">IIHH", srcip, dstip, 17, size - 20) + udp) or 0xFFFF
-        udp = udp[:6] + (value if checksum else 0).to_bytes(2, "big") + udp[8:]
+        udp = udp_datagram(_FIRST_PORT, 1234, bytes(size - 28), struct.pack(">II", srcip, dstip), checksum=checksum)
         ether = dsteth.to_bytes(6, "big") + srceth.to_bytes(6, "big") + b"\x08\x00"
-        self.set_flows(rate, limit, length, ether + _ip(size, 17, srcip, dstip) + udp, flows, flowsize, active, stop, 40)
+        frame = ether + ipv4_header(srcip, dstip, 17, size - 20, ttl=250) + udp
+        self.set_flows(rate, limit, length, frame, flows, flowsize, active, stop, 40)
 
 
 class FastTCPFlows(_Flows):
@@ -115,11 +109,10 @@ class FastTCPFlows(_Flows):
         if flowsize < 3:
             raise ConfigureError("FLOWSIZE: must be at least 3 (SYN, ACK, FIN)")
         size = max(length, _MIN_FRAME_BYTES) - _ETHER_BYTES
-        tcp = struct.pack(">HHIIBBHHH", _FIRST_PORT, 80, 1, 1, 0x50, 0x10, 65535, 0, 0) + bytes(size - 40)
-        value = internet_checksum(struct.pack(">IIHH", srcip, dstip, 6, size - 20) + tcp)
-        tcp = tcp[:16] + value.to_bytes(2, "big") + tcp[18:]
+        tcp = tcp_segment(_FIRST_PORT, 80, 1, 1, 0x10, 65535, bytes(size - 40), struct.pack(">II", srcip, dstip))
         ether = dsteth.to_bytes(6, "big") + srceth.to_bytes(6, "big") + b"\x08\x00"
-        self.set_flows(rate, limit, length, ether + _ip(size, 6, srcip, dstip) + tcp, flows, flowsize, active, stop, 50)
+        frame = ether + ipv4_header(srcip, dstip, 6, size - 20, ttl=250) + tcp
+        self.set_flows(rate, limit, length, frame, flows, flowsize, active, stop, 50)
 
     @datapath
     def mark(self, p: Packet) -> None:

@@ -5,7 +5,7 @@ import struct
 from penstock.elements import HandlerError
 from penstock.elements.hostfed import HostFedSource
 from penstock.lang.arguments import ArgumentError, parse_int, parse_ip
-from penstock.packet.checksum import internet_checksum
+from penstock.packet.build import ipv4_header, tcp_segment
 
 __all__ = ["TCPIPSend"]
 
@@ -46,11 +46,8 @@ class TCPIPSend(HostFedSource):
             flags = parse_int(words[6], 0, 255)
         except ArgumentError as error:
             raise HandlerError(str(error)) from None
-        tcp = struct.pack(">HHIIBBHHH", sport, dport, sequence, acknowledged, 0x50, flags, 32120, 0, 0)
-        value = internet_checksum(struct.pack(">IIHH", src, dst, 6, len(tcp)) + tcp)
-        tcp = tcp[:16] + value.to_bytes(2, "big") + tcp[18:]
-        head = struct.pack(">BBHHHBBHII", 0x45, 0, 40, 0, 0x4000, 255, 6, 0, src, dst)
-        head = head[:10] + internet_checksum(head).to_bytes(2, "big") + head[12:]
+        tcp = tcp_segment(sport, dport, sequence, acknowledged, flags, 32120, b"", struct.pack(">II", src, dst))
+        head = ipv4_header(src, dst, 6, len(tcp), fragment=0x4000, ttl=255)
         if not self.source.offer(head + tcp, timestamp_ns=self.clock.read(), network=0, transport=20):
             raise HandlerError("no room: packets are not taken as fast as they are made")
         self.wake()

@@ -1,8 +1,9 @@
 """GREEncap and GREDecap (RFC 2784, RFC 2890)."""
 
 from penstock.datapath.checksum import checksum_finish
-from penstock.elements import ConfigureError, Element, Packet, datapath, u16, u32, u64
-from penstock.lang.arguments import IPAddress, UInt16, UInt32, parse_ip, unparse_ip
+from penstock.elements import ConfigureError, Element, Packet, datapath, u32, u64
+from penstock.elements.outerheader import OuterHeader
+from penstock.lang.arguments import IPAddress, UInt16, UInt32
 
 __all__ = ["GREDecap", "GREEncap"]
 
@@ -10,7 +11,7 @@ _GRE = 47
 _CHECKSUM, _KEY, _SEQUENCE = 0x8000, 0x2000, 0x1000
 
 
-class GREEncap(Element):
+class GREEncap(OuterHeader):
     """Put a GRE and an IPv4 header in front of packets.
 
     Arguments:
@@ -25,17 +26,13 @@ class GREEncap(Element):
         InfiniteSource(LIMIT 1, STOP true) -> UDPIPEncap(1.0.0.1, 1, 2.0.0.2, 2) -> GREEncap(3.0.0.1, 4.0.0.1, KEY 7) -> IPPrint -> Discard;
     """
 
-    src: u32
-    dst: u32
-    id: u16
     count: u32
 
     def configure(self, src: IPAddress, dst: str, *, proto: UInt16 = 0x0800, key: UInt32 | None = None, sequence: bool = False,
                   checksum: bool = False, ttl: UInt32 = 64) -> None:
         if not 1 <= ttl <= 255:
             raise ConfigureError("TTL: must be between 1 and 255")
-        self.uses_anno = dst.upper() == "DST_ANNO"
-        self.src, self.dst = src, 0 if self.uses_anno else parse_ip(dst, self.router.context)
+        self.set_ends(src, dst)
         self.key, self.sequence, self.checksum, self.protocol, self.ttl = key, sequence, checksum, proto, ttl
         self.flags = (_CHECKSUM if checksum else 0) | (_KEY if key is not None else 0) | (_SEQUENCE if sequence else 0)
         self.key_at = 8 if checksum else 4
@@ -43,8 +40,7 @@ class GREEncap(Element):
         self.gre_bytes = self.sequence_at + (4 if sequence else 0)
 
     def add_handlers(self) -> None:
-        for name in ("src", "dst"):
-            self.add_data(name, name, lambda text: parse_ip(text.strip(), self.router.context), unparse_ip)
+        self.add_end_handlers()
         self.add_data("count", "count")
 
     @datapath
@@ -63,24 +59,7 @@ class GREEncap(Element):
         if self.checksum:
             p.transport.u16[4] = checksum_finish(p.transport.checksum(0, p.length - 20))
         self.count += 1
-        dst = self.dst
-        if self.uses_anno:
-            dst = p.dst_ip
-        else:
-            p.dst_ip = dst
-        ip = p.ip
-        ip.version_length = 0x45
-        ip.tos = 0
-        ip.length = p.length
-        ip.identification = self.id
-        self.id += 1
-        ip.fragment = 0
-        ip.ttl = self.ttl
-        ip.protocol = _GRE
-        ip.checksum = 0
-        ip.src = self.src
-        ip.dst = dst
-        ip.checksum = checksum_finish(p.network.checksum(0, 20))
+        self.write_header(p, u32(_GRE), u32(self.ttl), u32(0), u32(0))
         return p
 
 

@@ -1,8 +1,8 @@
 """VXLANEncap, VXLANDecap (RFC 7348), GeneveEncap and GeneveDecap (RFC 8926): Ethernet frames in UDP."""
 
-from penstock.datapath.checksum import checksum_finish
 from penstock.elements import ConfigureError, Element, Packet, datapath, u16, u32, u64
-from penstock.lang.arguments import IPAddress, Port, UInt32, parse_ip, unparse_ip
+from penstock.elements.outerheader import OuterHeader
+from penstock.lang.arguments import IPAddress, Port, UInt32
 
 __all__ = ["GeneveDecap", "GeneveEncap", "VXLANDecap", "VXLANEncap"]
 
@@ -12,26 +12,20 @@ _HEADER_BYTES = 36
 _FIRST_PORT, _PORT_BITS = 49152, 14
 
 
-class _Overlay(Element):
+class _Overlay(OuterHeader):
     """What both encapsulations share: outer IPv4 and UDP, with a source port that tells flows apart."""
 
-    src: u32
-    dst: u32
-    id: u16
-
-    def set_overlay(self, src: int, dst: str, vni: int, dport: int, sport: int, ttl: int, first: int, second: int) -> None:
+    def set_overlay(self, src: int, dst: str, vni: int, dport: int, sport: int, ttl: int, first: int) -> None:
         if vni >> 24:
             raise ConfigureError("VNI: out of range, bound 16777215")
         if not 1 <= ttl <= 255:
             raise ConfigureError("TTL: must be between 1 and 255")
-        self.uses_anno = dst.upper() == "DST_ANNO"
-        self.src, self.dst = src, 0 if self.uses_anno else parse_ip(dst, self.router.context)
+        self.set_ends(src, dst)
         self.vni, self.dport, self.sport, self.ttl = vni, dport, sport, ttl
-        self.first, self.second = first, second
+        self.first = first
 
     def add_handlers(self) -> None:
-        for name in ("src", "dst"):
-            self.add_data(name, name, lambda text: parse_ip(text.strip(), self.router.context), unparse_ip)
+        self.add_end_handlers()
 
     @datapath
     def source_port(self, p: Packet) -> u32:
@@ -52,24 +46,7 @@ class _Overlay(Element):
         p.push(_HEADER_BYTES)
         p.set_network(0)
         p.set_transport(20)
-        dst = self.dst
-        if self.uses_anno:
-            dst = p.dst_ip
-        else:
-            p.dst_ip = dst
-        ip = p.ip
-        ip.version_length = 0x45
-        ip.tos = 0
-        ip.length = p.length
-        ip.identification = self.id
-        self.id += 1
-        ip.fragment = 0x4000
-        ip.ttl = self.ttl
-        ip.protocol = 17
-        ip.checksum = 0
-        ip.src = self.src
-        ip.dst = dst
-        ip.checksum = checksum_finish(p.network.checksum(0, 20))
+        self.write_header(p, u32(17), u32(self.ttl), u32(0), u32(0x4000))
         udp = p.udp
         udp.src = u16(sport)
         udp.dst = self.dport
@@ -77,7 +54,7 @@ class _Overlay(Element):
         # Zero: the inner packet has its own checksums (RFC 7348, section 5; RFC 8926, section 3.3).
         udp.checksum = 0
         p.transport.u32[8] = self.first
-        p.transport.u32[12] = self.vni << 8 | self.second
+        p.transport.u32[12] = self.vni << 8
         return p
 
 
@@ -96,7 +73,7 @@ class VXLANEncap(_Overlay):
     """
 
     def configure(self, src: IPAddress, dst: str, vni: UInt32, *, dport: Port = _VXLAN_PORT, sport: Port = 0, ttl: UInt32 = 64) -> None:
-        self.set_overlay(src, dst, vni, dport, sport, ttl, 0x0800_0000, 0)
+        self.set_overlay(src, dst, vni, dport, sport, ttl, 0x0800_0000)
 
 
 class GeneveEncap(_Overlay):
@@ -114,7 +91,7 @@ class GeneveEncap(_Overlay):
     """
 
     def configure(self, src: IPAddress, dst: str, vni: UInt32, *, dport: Port = _GENEVE_PORT, sport: Port = 0, ttl: UInt32 = 64) -> None:
-        self.set_overlay(src, dst, vni, dport, sport, ttl, 0x0000_6558, 0)
+        self.set_overlay(src, dst, vni, dport, sport, ttl, 0x0000_6558)
 
 
 class _Unpacking(Element):

@@ -5,18 +5,11 @@ import struct
 from penstock.elements import ConfigureError
 from penstock.elements.standard.rated import RatedSource
 from penstock.lang.arguments import EtherAddress, IP6Address, IPAddress, Port, UInt32
-from penstock.packet.checksum import internet_checksum
+from penstock.packet.build import ipv4_header, udp_datagram
 
 __all__ = ["FastUDPSource", "FastUDPSourceIP6"]
 
 _ETHER_BYTES, _MIN_FRAME_BYTES, _MAX_FRAME_BYTES = 14, 60, 65535
-
-
-def _udp(sport: int, dport: int, length: int, pseudo: bytes, checksum: bool) -> bytes:
-    """Header and zeros, ``length`` bytes in all."""
-    plain = struct.pack(">HHHH", sport, dport, length, 0) + bytes(length - 8)
-    value = internet_checksum(pseudo + plain) or 0xFFFF
-    return plain[:6] + (value if checksum else 0).to_bytes(2, "big") + plain[8:]
 
 
 class FastUDPSource(RatedSource):
@@ -41,10 +34,8 @@ class FastUDPSource(RatedSource):
         if not _MIN_FRAME_BYTES <= length <= _MAX_FRAME_BYTES:
             raise ConfigureError(f"LENGTH: must be between {_MIN_FRAME_BYTES} and {_MAX_FRAME_BYTES}")
         size = length - _ETHER_BYTES
-        addresses = struct.pack(">II", srcip, dstip)
-        head = struct.pack(">BBHHHBBH", 0x45, 0, size, 0, 0, 250, 17, 0) + addresses
-        head = head[:10] + internet_checksum(head).to_bytes(2, "big") + head[12:]
-        udp = _udp(sport, dport, size - 20, addresses + struct.pack(">HH", 17, size - 20), checksum)
+        head = ipv4_header(srcip, dstip, 17, size - 20, ttl=250)
+        udp = udp_datagram(sport, dport, bytes(size - 28), struct.pack(">II", srcip, dstip), checksum=checksum)
         ether = dsteth.to_bytes(6, "big") + srceth.to_bytes(6, "big") + b"\x08\x00"
         super().configure(ether + head + udp, rate, limit, active, stop=stop)
 
@@ -73,6 +64,6 @@ class FastUDPSourceIP6(RatedSource):
         size = length - _ETHER_BYTES - 40
         addresses = srcip6.to_bytes(16, "big") + dstip6.to_bytes(16, "big")
         head = struct.pack(">IHBB", 6 << 28, size, 17, 250) + addresses
-        udp = _udp(sport, dport, size, addresses + struct.pack(">IxxxB", size, 17), checksum)
+        udp = udp_datagram(sport, dport, bytes(size - 8), addresses, checksum=checksum)
         ether = dsteth.to_bytes(6, "big") + srceth.to_bytes(6, "big") + b"\x86\xdd"
         super().configure(ether + head + udp, rate, limit, active, stop=stop)

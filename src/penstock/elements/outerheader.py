@@ -1,0 +1,52 @@
+"""What elements share that put an IPv4 header without options in front of packets."""
+
+from __future__ import annotations
+
+from penstock.datapath.checksum import checksum_finish
+from penstock.datapath.packet import Packet
+from penstock.datapath.source import datapath
+from penstock.elements.element import Element
+from penstock.lang.arguments import parse_ip, unparse_ip
+from penstock.packet.integers import u16, u32
+
+__all__ = ["OuterHeader"]
+
+
+class OuterHeader(Element):
+    """``src`` and ``dst`` are the header's addresses; with ``uses_anno`` the destination is the packet's annotation."""
+
+    src: u32
+    dst: u32
+    id: u16
+
+    def set_ends(self, src: int, dst: str) -> None:
+        """``dst`` is an address, or DST_ANNO."""
+        self.uses_anno = dst.upper() == "DST_ANNO"
+        self.src, self.dst = src, 0 if self.uses_anno else parse_ip(dst, self.router.context)
+
+    def add_end_handlers(self) -> None:
+        """``src`` and ``dst``, to read and to write."""
+        for name in ("src", "dst"):
+            self.add_data(name, name, lambda text: parse_ip(text.strip(), self.router.context), unparse_ip)
+
+    @datapath
+    def write_header(self, p: Packet, protocol: u32, ttl: u32, tos: u32, fragment: u32) -> None:
+        """Fill in the 20 bytes at the network header, for a packet that has its length already; identifications count."""
+        dst = self.dst
+        if self.uses_anno:
+            dst = p.dst_ip
+        else:
+            p.dst_ip = dst
+        ip = p.ip
+        ip.version_length = 0x45
+        ip.tos = tos
+        ip.length = p.length
+        ip.identification = self.id
+        self.id += 1
+        ip.fragment = fragment
+        ip.ttl = ttl
+        ip.protocol = protocol
+        ip.checksum = 0
+        ip.src = self.src
+        ip.dst = dst
+        ip.checksum = checksum_finish(p.network.checksum(0, 20))
