@@ -136,6 +136,10 @@ class IPRouteTable(Element):
         self._store(routes)
 
     @datapath
+    def note_hop(self, p: Packet, hop: u32) -> None:
+        """What a packet is told of its next hop, beside the gateway."""
+
+    @datapath
     def push(self, port: int, p: Packet) -> None:
         found = self.lpm.find(p.dst_ip)
         if found == 0:
@@ -145,6 +149,7 @@ class IPRouteTable(Element):
             gateway = self.gateways[found - 1]
             if gateway != 0:
                 p.dst_ip = gateway
+            self.note_hop(p, found - 1)
             if self.noutputs == 1:
                 self.output(0).push(p)
             else:

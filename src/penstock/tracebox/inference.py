@@ -241,27 +241,23 @@ def _checksum_of(packet: Packet) -> int:
 
 def _hidden(path: Path, hops: list[Hop]) -> list[Finding]:
     """A checksum that does not fit what is quoted: something was changed, and changed back in the quote. NATs do that."""
-    last_clean = 0
+    known: list[tuple[Hop, int, int]] = []
     for hop in hops:
         assert hop.comparison is not None
         found = _transport_checksum(hop.comparison)
-        if found is None:
-            continue
-        quoted, computed = found
-        if quoted == computed:
-            last_clean = hop.ttl
-            continue
-        if isinstance(hop.comparison.received.transport, (ICMP, ICMPv6)):
-            continue
-        later = [h for h in hops if h.ttl > hop.ttl]
-        agree = [h for h in later if (f := _transport_checksum(h.comparison)) is not None and f[0] != f[1]]  # type: ignore[arg-type]
-        against = [h for h in later if (f := _transport_checksum(h.comparison)) is not None and f[0] == f[1]]  # type: ignore[arg-type]
-        if len(against) > len(agree):
-            path.notes.append(f"hop {hop.ttl} ({hop.address}) quotes a checksum that does not fit, later hops do not")
-            return []
-        return [Finding("NAT", "the quoted checksum belongs to another address or port, which the quote hides", "checksum", hex(computed),
-                        hex(quoted), last_clean, hop.ttl, "certain" if agree else "likely")]
-    return []
+        # ICMP's covers no addresses.
+        if found is not None and not isinstance(hop.comparison.received.transport, (ICMP, ICMPv6)):
+            known.append((hop, *found))
+    at = next((i for i, (_, quoted, computed) in enumerate(known) if quoted != computed), None)
+    if at is None:
+        return []
+    hop, quoted, computed = known[at]
+    agree = sum(q != c for _, q, c in known[at + 1 :])
+    if len(known) - at - 1 - agree > agree:
+        path.notes.append(f"hop {hop.ttl} ({hop.address}) quotes a checksum that does not fit, later hops do not")
+        return []
+    return [Finding("NAT", "the quoted checksum belongs to another address or port, which the quote hides", "checksum", hex(computed),
+                    hex(quoted), known[at - 1][0].ttl if at else 0, hop.ttl, "certain" if agree else "likely")]
 
 
 def _quoted_ttl(hops: list[Hop]) -> list[Finding]:

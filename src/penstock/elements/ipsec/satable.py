@@ -89,14 +89,5 @@ class RadixIPsecLookup(IPRouteTable, AssociationHolder):
         self.spis_of_hops = Array(u32, self.capacity + 1, spis)
 
     @datapath
-    def push(self, port: int, p: Packet) -> None:
-        found = self.lpm.find(p.dst_ip)
-        if found == 0:
-            self.drops += 1
-            p.kill()
-        else:
-            gateway = self.gateways[found - 1]
-            if gateway != 0:
-                p.dst_ip = gateway
-            p.anno32[32] = self.spis_of_hops[found - 1]
-            self.output(self.outputs[found - 1]).push(p)
+    def note_hop(self, p: Packet, hop: u32) -> None:
+        p.anno32[32] = self.spis_of_hops[hop]

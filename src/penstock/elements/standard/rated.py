@@ -171,6 +171,10 @@ class RatedSource(EndingSource):
 
     @datapath
     def make(self) -> Packet | None:
+        return self.copy_content()
+
+    @datapath
+    def copy_content(self) -> Packet | None:
         p = self.pool.allocate(len(self.content))
         if p is None:
             return None

@@ -39,11 +39,9 @@ class _Flows(RatedSource):
 
     @datapath
     def make(self) -> Packet | None:
-        p = self.pool.allocate(len(self.content))
+        p = self.copy_content()
         if p is None:
             return None
-        p.data.load_from(self.store, 0, 0, len(self.content))
-        p.timestamp = self.clock.now()
         port = _FIRST_PORT + self.current
         p.data.u16[34] = port
         if self.has_checksum:

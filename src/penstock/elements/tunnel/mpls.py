@@ -69,7 +69,33 @@ class MPLSPush(Element):
         return p
 
 
-class MPLSPop(Element):
+class _Labelled(Element):
+    """What takes frames with a label on top: any, or the one ``wanted``."""
+
+    ports = "1/1-2"
+    processing = "a/ah"
+
+    count: u64
+    drops: u64
+
+    def set_wanted(self, label: int | None) -> None:
+        _check(label or 0, 0, 0)
+        self.wanted = label
+
+    def add_handlers(self) -> None:
+        self.add_data("count", "count")
+        self.add_data("drops", "drops")
+
+    @datapath
+    def is_labelled(self, p: Packet) -> bool:
+        if not p.data.has(0, 18) or p.data.u16[12] != _MPLS:
+            return False
+        if self.wanted is not None:
+            return (p.data.u32[14] >> 12) == self.wanted
+        return True
+
+
+class MPLSPop(_Labelled):
     """Pop a label off Ethernet frames. Frames without one go to output 1, or are dropped.
 
     Behind the last label is what ETHERTYPE says, or with AUTO IPv4 or IPv6, as the first byte shows.
@@ -84,31 +110,15 @@ class MPLSPop(Element):
         FromDump(f.pcap, STOP true) -> MPLSPush(16) -> MPLSPop(16) -> Print -> Discard;
     """
 
-    ports = "1/1-2"
-    processing = "a/ah"
-
-    count: u64
-    drops: u64
-
     def configure(self, label: UInt32 | None = None, *, ethertype: UInt32 = 0) -> None:
-        _check(label or 0, 0, 0)
+        self.set_wanted(label)
         if ethertype > 0xFFFF:
             raise ConfigureError("ETHERTYPE: out of range, bound 65535")
-        self.label, self.ethertype = label, ethertype
-
-    def add_handlers(self) -> None:
-        self.add_data("count", "count")
-        self.add_data("drops", "drops")
+        self.ethertype = ethertype
 
     @datapath
     def simple_action(self, p: Packet) -> Packet | None:
-        good = p.data.has(0, 18)
-        if good:
-            good = p.data.u16[12] == _MPLS
-        if self.label is not None:
-            if good:
-                good = (p.data.u32[14] >> 12) == self.label
-        if not good:
+        if not self.is_labelled(p):
             self.drops += 1
             self.checked_output_push(1, p)
             return None
@@ -131,7 +141,7 @@ class MPLSPop(Element):
         return p
 
 
-class MPLSSwap(Element):
+class MPLSSwap(_Labelled):
     """Change the label on top of Ethernet frames, and count its TTL down.
 
     Frames without a label, or whose time has run out, go to output 1, or are dropped.
@@ -146,33 +156,20 @@ class MPLSSwap(Element):
         FromDump(f.pcap, STOP true) -> MPLSPush(16) -> MPLSSwap(17) -> Print -> Discard;
     """
 
-    ports = "1/1-2"
-    processing = "a/ah"
-
     label: u32
-    count: u64
-    drops: u64
 
     def configure(self, label: UInt32, *, old: UInt32 | None = None) -> None:
         _check(label, 0, 0)
-        _check(old or 0, 0, 0)
+        self.set_wanted(old)
         self.label = label
-        self.old = old
 
     def add_handlers(self) -> None:
         self.add_data("label", "label", lambda text: int(text) & 0xFFFFF)
-        self.add_data("count", "count")
-        self.add_data("drops", "drops")
+        super().add_handlers()
 
     @datapath
     def simple_action(self, p: Packet) -> Packet | None:
-        good = p.data.has(0, 18)
-        if good:
-            good = p.data.u16[12] == _MPLS and (p.data.u32[14] & 0xFF) > 1
-        if self.old is not None:
-            if good:
-                good = (p.data.u32[14] >> 12) == self.old
-        if not good:
+        if not self.is_labelled(p) or (p.data.u32[14] & 0xFF) <= 1:
             self.drops += 1
             self.checked_output_push(1, p)
             return None
