@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.datapath.lpm import LPM
+from penstock.datapath import manyprefixes
+from penstock.verify import forwarding
 from penstock.verify.accesslist import access_list_configuration, parse_access_list
 from penstock.verify.network import Network, NetworkError, load_network
 from penstock.verify.policy import parse_policy
@@ -73,12 +74,15 @@ def test_any_table_is_read_or_refused(text: str) -> None:
         router_configuration(parse_routes(text))
 
 
-@given(st.lists(st.tuples(st.integers(0, 0xFFFFFFFF), st.integers(0, 32), st.integers(0, 3)), max_size=30), st.integers(0, 1 << 30))
-def test_elementary_intervals_are_what_longest_prefix_match_finds(routes: list[tuple[int, int, int]], seed: int) -> None:
+@pytest.mark.parametrize("many", [False, True])
+@given(routes=st.lists(st.tuples(st.integers(0, 0xFFFFFFFF), st.integers(0, 32), st.integers(0, 3)), max_size=30),
+       seed=st.integers(0, 1 << 30))
+def test_elementary_intervals_are_what_longest_prefix_match_finds(many: bool, routes: list[tuple[int, int, int]], seed: int) -> None:
     prefixes = {(a >> (32 - n) << (32 - n) if n else 0, n): hop for a, n, hop in routes}
-    lpm = LPM(max(1, LPM.chunks_needed(prefixes)))
-    lpm.fill(prefixes)
-    starts, results = lpm.elementary()
+    if many:
+        starts, results = (a.tolist() for a in manyprefixes.elementary(prefixes))
+    else:
+        starts, results = forwarding.elementary(prefixes)
     assert starts[0] == 0 and starts == sorted(set(starts)) and all(x != y for x, y in itertools.pairwise(results))
     chance = random.Random(seed)
     edges = [e for a, n in prefixes for e in (a, a + (1 << (32 - n)) - 1, a - 1, a + (1 << (32 - n)))]

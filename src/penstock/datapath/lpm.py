@@ -12,6 +12,8 @@ __all__ = ["LPM", "LPMFullError"]
 
 _CHUNK = 0x8000_0000
 _CHUNK_PLACES = 256
+#: from this many prefixes on, arrays are quicker, and worth that NumPy is loaded
+_MANY = 20_000
 
 
 class LPMFullError(ValueError):
@@ -44,6 +46,20 @@ class LPM(Stateful):
 
     def fill(self, prefixes: dict[tuple[int, int], int]) -> None:
         """Set the whole content: (address, prefix length) -> number. LPMFullError changes nothing."""
+        if len(prefixes) >= _MANY:
+            from penstock.datapath.manyprefixes import tables
+
+            top, chunks = tables(prefixes)
+            if len(chunks) > self.capacity * _CHUNK_PLACES:
+                raise LPMFullError(f"the table has room for {self.capacity} chunks of 256 addresses")
+        else:
+            top, chunks = self._tables(prefixes)
+        self._write(self.top, top)
+        self._write(self.chunks, chunks)
+        self.prefixes = prefixes
+
+    def _tables(self, prefixes: dict[tuple[int, int], int]) -> tuple[array[int], array[int]]:
+        """Both arrays, a prefix at a time."""
         top = array("I", bytes(4 << 16))
         chunks = array("I")
 
@@ -77,37 +93,8 @@ class LPM(Stateful):
             first = base + (address & 0xFF)
             count = 1 << (32 - length)
             chunks[first : first + count] = array("I", [entry]) * count
-        self._write(self.top, top)
-        self._write(self.chunks, chunks)
-        self.prefixes = prefixes
+        return top, chunks
 
-    def elementary(self) -> tuple[list[int], list[int]]:
-        """All addresses as intervals with one result each: where they start, in order, and what ``find`` gives there."""
-        starts, results = [0], [0]
-
-        def begin(at: int, result: int) -> None:
-            if starts[-1] == at:
-                results[-1] = result
-                if len(results) > 1 and results[-2] == result:
-                    starts.pop()
-                    results.pop()
-            elif results[-1] != result:
-                starts.append(at)
-                results.append(result)
-
-        # A prefix covers the shorter ones that begin before it; at its end the one around it goes on.
-        around: list[tuple[int, int]] = [(1 << 32, 0)]
-        for (address, length), number in sorted(self.prefixes.items()):
-            while around[-1][0] <= address:
-                end, _ = around.pop()
-                begin(end, around[-1][1])
-            begin(address, number + 1)
-            around.append((address + (1 << (32 - length)), number + 1))
-        while len(around) > 1:
-            end, _ = around.pop()
-            if end < 1 << 32:
-                begin(end, around[-1][1])
-        return starts, results
 
     @staticmethod
     def _write(target: Array[int], content: array[int]) -> None:

@@ -97,13 +97,15 @@ class _Port:
 
 def split_keyword(argument: str) -> tuple[str, str] | None:
     """``KEY value`` as (KEY, value); None where the argument does not start with a keyword (Click's rule)."""
+    if not (argument[:1].isalpha() or argument[:1] == "_"):
+        return None
     head, _, rest = argument.partition(" ")
     for i, char in enumerate(argument):
         if char.isspace():
             head, rest = argument[:i], argument[i:]
             break
     rest = rest.strip()
-    if not rest or not (head[:1].isalpha() or head[:1] == "_"):
+    if not rest:
         return None
     if not all(c.isalnum() or c in "_:.?!" for c in head):
         return None

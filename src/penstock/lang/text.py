@@ -10,6 +10,7 @@ __all__ = ["expand_variables", "join_arguments", "quote_word", "split_arguments"
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
 _VARIABLE = re.compile(r"\$(?:([A-Za-z0-9_]+)|\{([A-Za-z0-9_?#$]*)(\[[^\]{}]*\])?(?:-([^}]*))?\}|([?#$]))")
 MAX_EXPANSION_DEPTH = 10
+_QUOTE = re.compile(r"""["'\\]""")
 #: characters that stand for themselves, as many at a time as there are: large tables are long texts
 _PLAIN_ARGUMENT, _PLAIN_WORD = re.compile(r"""[^"'\\/,]+"""), re.compile(r"""[^\s"'\\]+""")
 
@@ -45,6 +46,9 @@ def _skip_comment(text: str, i: int) -> int:
 
 def split_arguments(text: str) -> list[str]:
     """Split at commas outside quotes, without comments; a trailing empty argument is dropped."""
+    if _QUOTE.search(text) is None and "//" not in text and "/*" not in text:
+        plain = [piece.strip() for piece in text.split(",")]
+        return plain if plain[-1] else plain[:-1]
     arguments: list[str] = []
     piece: list[str] = []
     i = 0
@@ -75,6 +79,8 @@ def join_arguments(arguments: list[str]) -> str:
 
 def split_words(text: str) -> list[str]:
     """Split at white space outside quotes; the quotes stay."""
+    if _QUOTE.search(text) is None:
+        return text.split()
     words: list[str] = []
     i = 0
     while i < len(text):
@@ -91,7 +97,7 @@ def split_words(text: str) -> list[str]:
 
 def unquote(text: str) -> str:
     """Remove Click's quotes: ``'..'``, ``".."`` with backslash escapes, and ``\\<hex bytes>``."""
-    if not any(c in text for c in "\"'\\"):
+    if _QUOTE.search(text) is None:
         return text
     out: list[str] = []
     i = 0

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import gc
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
@@ -22,7 +24,7 @@ from penstock.verify.state import BoxState
 from penstock.verify.substitution import variables
 from penstock.verify.terms import Term, Value, Var
 
-__all__ = ["Box", "Ending", "Step"]
+__all__ = ["Box", "Ending", "Step", "uncollected"]
 
 #: elements that read or write what is outside of a configuration, by what takes their place: an interface of their name
 _SOURCES = ("FromDump", "FromIPSummaryDump")
@@ -33,6 +35,18 @@ _MAX_VISITS = 16
 _MAX_KNOWN = 20_000
 #: ways with more facts come from long lists of rules, and are not alike
 _MAX_MERGED = 64
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Without searches for cycles: many terms live long and none of them is in one; half of the time went into looking."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 class _Any(Sequence[str]):
@@ -173,7 +187,8 @@ class Box:
         first = packet.copy()
         first.meta.update(mac=first.meta["data"], network=0, transport=0)
         first.annotations = {}
-        return [_relevant(ending, path) for ending in self._walk(_Item(entry.name, first, path, state, ()))]
+        with uncollected():
+            return [_relevant(ending, path) for ending in self._walk(_Item(entry.name, first, path, state, ()))]
 
     def _step(self, element: Element, facts: Sequence[Fact] = ()) -> Step:
         return Step(element.name, *self._declared[element.name], str(element.at), tuple(facts))
@@ -294,9 +309,7 @@ def _relevant(ending: Ending, base: Path) -> Ending:
         ending.path = base
     elif len(ending.facts) < len(new):
         ending.path = base.joined(ending.facts) or ending.path
-    for fact in ending.facts:
-        there |= variables(fact.condition)
-    ending.own = any(v.name.startswith("@") for v in there)
+    ending.own = any(v.name.startswith("@") for v in there.union(*(variables(fact.condition) for fact in ending.facts)))
     return ending
 
 
@@ -352,14 +365,14 @@ def _either(a: BoxState, b: BoxState) -> BoxState:
     return made
 
 
-def _mentioned(run: Run) -> set[Var]:
+def _mentioned(run: Run) -> frozenset[Var]:
     """Variables in what leaves and what is remembered."""
     packets = [e.packet for e in run.events] + ([run.result] if isinstance(run.result, SymbolicPacket) else [])
     keys = [value for entries in run.state.entries.values() for entry in entries for value in entry.key]
-    return {v for value in keys for v in variables(value)}.union(*(p.variables for p in packets))
+    return frozenset().union(*(variables(value) for value in keys), *(p.variables for p in packets))
 
 
-def _matters(condition: Value, mentioned: set[Var]) -> bool:
+def _matters(condition: Value, mentioned: frozenset[Var]) -> bool:
     there = variables(condition)
     return not there or _is_shared(there) or not there.isdisjoint(mentioned)
 

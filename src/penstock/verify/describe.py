@@ -25,7 +25,7 @@ _PROTOCOLS = {1: "ICMP", 6: "TCP", 17: "UDP"}
 def describe_numbers(name: str, numbers: Intervals, bits: int) -> str:
     """A set of numbers: addresses as prefixes, others as ranges; as what it leaves out where that is shorter."""
     outside = numbers.complement(bits)
-    if outside and (len(outside.parts) < len(numbers.parts) or (numbers.size > 1 << (bits - 1) and len(outside.parts) <= _MOST)):
+    if outside and (outside.count < numbers.count or (numbers.size > 1 << (bits - 1) and outside.count <= _MOST)):
         return "all but " + _listing(name, outside)
     return _listing(name, numbers)
 
@@ -46,11 +46,11 @@ def _is_address(name: str) -> bool:
 def _listing(name: str, numbers: Intervals) -> str:
     is_address = _is_address(name)
     texts: list[str] = []
-    for low, high in numbers.parts[:_MOST + 1]:
+    for low, high in numbers.first(_MOST + 1):
         ends = [number_text(name, low)] if low == high else [number_text(name, low), number_text(name, high)]
         texts += _prefixes(low, high) if is_address else ["-".join(ends)]
     shown = ", ".join(texts[:_MOST])
-    return shown if len(texts) <= _MOST and len(numbers.parts) <= _MOST + 1 else f"{shown} and more ({len(numbers.parts)} ranges)"
+    return shown if len(texts) <= _MOST and numbers.count <= _MOST + 1 else f"{shown} and more ({numbers.count} ranges)"
 
 
 def _prefixes(low: int, high: int) -> list[str]:
@@ -105,7 +105,7 @@ def _condition(condition: Value, truth: bool) -> str:
         inner = Intervals(((left + (name == "lt"), (1 << right.bits) - 1),))
         left = right
     elif name == "in":
-        inner = Intervals(right)
+        inner = right
     elif isinstance(right, int) and not isinstance(left, int):
         inner = Intervals((((0, right - (name == "lt")) if name != "eq" else (right, right)),))
     else:

@@ -11,7 +11,7 @@ from typing import Any
 
 from penstock.lang.arguments import ArgumentContext, ArgumentError, parse_prefix
 from penstock.verify.accesslist import access_list_configuration, parse_access_list
-from penstock.verify.box import Box, Ending, Step
+from penstock.verify.box import Box, Ending, Step, uncollected
 from penstock.verify.errors import NotDecided
 from penstock.verify.intervals import Intervals
 from penstock.verify.packet import SymbolicPacket
@@ -172,7 +172,7 @@ class Network:
         mine = self.host(name).addresses
         if mine is not None:
             return mine
-        others = Intervals.of(part for h in self.hosts.values() if h.addresses is not None for part in h.addresses.parts)
+        others = Intervals.of(part for h in self.hosts.values() if h.addresses is not None for part in h.addresses)
         return others.complement(32)
 
     # Ways
@@ -193,12 +193,13 @@ class Network:
         found: list[Way] = []
         work = [_Item(*first, packet, path or Path(), dict(state or {}), None, {})]
         hops = 0
-        while work:
-            item = work.pop()
-            hops += 1
-            if hops > _MAX_HOPS:
-                raise NotDecided(f"more than {_MAX_HOPS} hops: the question has too many ways")
-            self._hop(item, work, found)
+        with uncollected():
+            while work:
+                item = work.pop()
+                hops += 1
+                if hops > _MAX_HOPS:
+                    raise NotDecided(f"more than {_MAX_HOPS} hops: the question has too many ways")
+                self._hop(item, work, found)
         return found
 
     def _hop(self, item: _Item, work: list[_Item], found: list[Way]) -> None:
@@ -265,9 +266,7 @@ class _Names:
         """The packet as others see it, and what is known then; None where that contradicts itself: no packet goes this way."""
         if not ending.own and not self.there:
             return ending.packet, ending.path
-        found = ending.packet.variables
-        for fact in ending.facts:
-            found |= variables(fact.condition)
+        found = ending.packet.variables.union(*(variables(fact.condition) for fact in ending.facts))
         known: dict[Term, Value] = {v: v.named(self.prefix + v.name[1:]) for v in found if v.name.startswith("@")}
         after = path.joined(_renamed(ending.facts, known, path))
         return None if after is None else (ending.packet.renamed(known, path.range), after)

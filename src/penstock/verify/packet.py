@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from penstock.packet import headers
 from penstock.packet.headers import Field, Header
@@ -189,17 +190,10 @@ class SymbolicPacket:
         return frozenset(self.cells.items()), tuple(self.meta.values()), self.rest, frozenset(self.annotations.items()), \
             self.zeros_from
 
-    @property
-    def values(self) -> Iterator[Value]:
-        """Every value in it."""
-        yield from self.cells.values()
-        yield from self.meta.values()
-        yield from self.annotations.values()
-
-    @property
-    def variables(self) -> set[Var]:
+    @functools.cached_property
+    def variables(self) -> frozenset[Var]:
         """All variables in it."""
-        return {v for value in self.values for v in variables(value)}
+        return _variables(self.signature)
 
     @functools.cached_property
     def names(self) -> frozenset[str]:
@@ -212,6 +206,13 @@ class SymbolicPacket:
             {at: substitute(value, known, ranges) for at, value in self.cells.items()},
             {name: substitute(value, known, ranges) for name, value in self.meta.items()}, self.rest,
             {at: substitute(value, known, ranges) for at, value in self.annotations.items()}, self.zeros_from)
+
+
+@functools.lru_cache(maxsize=1024)
+def _variables(signature: Any) -> frozenset[Var]:
+    """All variables in a packet with this signature: on the many ways through a filter it is the same one."""
+    cells, meta, _, annotations, _ = signature
+    return frozenset().union(*{variables(value) for value in (*(v for _, v in cells), *meta, *(v for _, v in annotations))})
 
 
 def replaced(old: Value, width: int, low: int, value: Value, bits: int) -> Value:

@@ -155,7 +155,7 @@ class Path:
                 return self._decide_comparison(name, args[0], args[1])
             if name == "in":
                 numbers = self.of(args[0])
-                left = numbers & Intervals(args[1])
+                left = numbers & args[1]
                 return False if not left else True if left == numbers else None
         answered = self.domains.get(condition)
         if answered is not None and answered.only is not None:
@@ -224,7 +224,7 @@ class Path:
         if isinstance(condition, Op) and condition.bits == 1 and condition.key[0] in ("and", "or") and truth == (condition.key[0] == "and"):
             return all(self.assume(part, truth, place) for part in condition.key[1:])
         if isinstance(condition, Op) and condition.key[0] == "in":
-            value, numbers = condition.key[1], Intervals(condition.key[2])
+            value, numbers = condition.key[1], condition.key[2]
             return self.restrict(value, numbers if truth else numbers.complement(value.bits))
         if isinstance(condition, Op) and condition.key[0] in ("eq", "lt", "le"):
             return self._narrow(condition.key[0], condition.key[1], condition.key[2], truth)
@@ -272,7 +272,7 @@ class Path:
 
     def confine(self, value: Value, allowed: Intervals, place: Place) -> bool:
         """Suppose that a value is one of these numbers. False where it cannot be."""
-        condition = member(value, allowed.parts)
+        condition = member(value, allowed)
         if isinstance(condition, int):
             return bool(condition)
         now = self.of(value)

@@ -6,7 +6,6 @@ queues and the packet pool have room: what happens for want of room depends on o
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -18,6 +17,7 @@ from penstock.datapath.pool import PacketPool
 from penstock.datapath.sched import Driver
 from penstock.elements.classification import ClassifyingElement
 from penstock.verify import terms
+from penstock.verify.forwarding import partition_of
 from penstock.verify.intervals import Intervals
 from penstock.verify.packet import SymbolicPacket
 from penstock.verify.rules import first_rule
@@ -170,40 +170,11 @@ _TABLE = {"find": _find, "insert": _insert, "remove": _remove, "used": _used, "a
 
 # Routes
 
-_labels: WeakKeyDictionary[LPM, tuple[list[int], list[int], dict[int, Intervals]]] = WeakKeyDictionary()
-
-
-def labels(lpm: LPM) -> tuple[list[int], list[int], dict[int, Intervals]]:
-    """Elementary intervals: where each starts, what is found there, and for each result all of its addresses."""
-    if lpm not in _labels:
-        starts, results = lpm.elementary()
-        groups: dict[int, list[tuple[int, int]]] = {}
-        for i, (start, result) in enumerate(zip(starts, results)):
-            end = starts[i + 1] - 1 if i + 1 < len(starts) else 0xFFFF_FFFF
-            groups.setdefault(result, []).append((start, end))
-        _labels[lpm] = (starts, results, {result: Intervals.of(parts) for result, parts in groups.items()})
-    return _labels[lpm]
-
-
 def _longest_prefix(executor: Executor, lpm: LPM, address: Value) -> int:
-    starts, results, groups = labels(lpm)
+    partition = partition_of(lpm)
     if isinstance(address, int):
-        return results[bisect_right(starts, address) - 1]
-    domain = executor.path.of(address)
-    fitting = executor.remembered(lambda: list((groups if domain.size == 1 << 32 else _within(starts, results, domain)).items()))
+        return partition.at(address)
+    fitting = executor.remembered(lambda: list(partition.within(executor.path.of(address)).items()))
     result, numbers = fitting[executor.choose(len(fitting))]
     executor.within(address, numbers)
     return int(result)
-
-
-def _within(starts: list[int], results: list[int], domain: Intervals) -> dict[int, Intervals]:
-    """For each result the addresses of ``domain`` that have it; as quick as there are intervals in it."""
-    found: dict[int, list[tuple[int, int]]] = {}
-    last = len(starts) - 1
-    for low, high in domain.parts:
-        i = bisect_right(starts, low) - 1
-        while i <= last and starts[i] <= high:
-            end = starts[i + 1] - 1 if i < last else 0xFFFF_FFFF
-            found.setdefault(results[i], []).append((max(low, starts[i]), min(high, end)))
-            i += 1
-    return {result: Intervals.of(parts) for result, parts in found.items()}

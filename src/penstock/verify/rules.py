@@ -1,9 +1,15 @@
-"""Filters and classifiers, a rule at a time: which packets each of many rules gets."""
+"""Filters and classifiers, a rule at a time: which packets each of many rules gets.
+
+A rule gets what matches it and none of those before it. Most of those before it cannot match what it does: each rule is a box, an
+interval for each field that it asks for, and only rules whose boxes overlap are compared.
+"""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from penstock.elements.classification import ClassifyingElement, Test, Tree
@@ -13,7 +19,7 @@ from penstock.verify.errors import NotDecided
 from penstock.verify.intervals import Intervals
 from penstock.verify.packet import SymbolicPacket
 from penstock.verify.path import Path, Place
-from penstock.verify.terms import Join, Op, Value
+from penstock.verify.terms import Join, Op, Term, Value
 
 if TYPE_CHECKING:
     from penstock.verify.executor import Executor
@@ -34,23 +40,143 @@ def first_rule(executor: Executor, element: ClassifyingElement, packet: Symbolic
 def _partition(path: Path, element: ClassifyingElement, packet: SymbolicPacket, place: Place) -> list[tuple[int, Path]]:
     """(output, what is known there), in the order of the rules."""
     found: list[tuple[int, Path]] = []
+    rules = list(_possible(path, element, packet, place))
+    overlaps = _Overlaps(rules)
+    for i, rule in enumerate(rules):
+        if rule.condition == 1:
+            rest = path.copy()
+            return [*found, (rule.output, rest)] if _exclude(rest, rules[:i]) else found
+        for made in branches(path, rule.condition, True, rule.place):
+            own = len(made.facts)
+            if _exclude(made, overlaps.before(i)):
+                # In the order of the rules, as people read them.
+                made.facts[len(path.facts):] = made.facts[own:] + made.facts[len(path.facts):own]
+                found.append((rule.output, made))
     rest = path.copy()
+    return [*found, (_NO_OUTPUT, rest)] if _exclude(rest, rules) else found
+
+
+@dataclass(slots=True)
+class _Rule:
+    condition: Value
+    output: int
+    place: Place
+    #: what each of the values that it asks for can be at most; a value that is not in it can be anything
+    box: dict[Term, tuple[int, int]]
+
+
+def _possible(path: Path, element: ClassifyingElement, packet: SymbolicPacket, place: Place) -> Iterator[_Rule]:
+    """The rules that some packet matches, in order; the condition of one that all match is 1, and it is the last."""
     texts = _texts(element.arguments)
+    words = _Words(packet, path)
     for number, (tree, port) in zip(element.rule_numbers, element.rules_in_order()):
-        condition = rest.simpler(_condition(tree, packet, rest))
-        answer = rest.decide(condition)
-        if answer is False:
+        condition = _condition(tree, words)
+        if condition == 0:
             continue
-        here = place._replace(text=f"rule {number}: {' '.join(texts[number].split())}" if number < len(texts) else f"rule {number}")
+        text = f"rule {number}: {' '.join(texts[number].split())}" if number < len(texts) else f"rule {number}"
         output = port if port >= 0 else _NO_OUTPUT
-        if answer:
-            found.append((output, rest))
-            return found
-        found += [(output, made) for made in branches(rest, condition, True, here)]
-        if not rest.assume(condition, False, here):
-            return found
-    found.append((_NO_OUTPUT, rest))
+        yield _Rule(condition, output, place._replace(text=text), _box(condition))
+        if condition == 1:
+            return
+
+
+def _box(condition: Value) -> dict[Term, tuple[int, int]]:
+    """An interval for each value that has to be in one for the condition to hold."""
+    found: dict[Term, tuple[int, int]] = {}
+    for part in _flat("and", condition):
+        if not isinstance(part, Op) or part.key[0] not in ("eq", "in"):
+            continue
+        value, numbers = part.key[1], part.key[2]
+        if isinstance(numbers, Intervals) and numbers:
+            low, high = numbers.low, numbers.high
+        elif isinstance(numbers, int) and isinstance(value, Term):
+            low = high = numbers
+        else:
+            continue
+        before = found.get(value, (low, high))
+        found[value] = max(low, before[0]), min(high, before[1])
     return found
+
+
+def _flat(name: str, condition: Value) -> Iterator[Value]:
+    """The parts of ``and`` within ``and``, or ``or`` within ``or``."""
+    if isinstance(condition, Op) and condition.bits == 1 and condition.key[0] == name:
+        for part in condition.key[1:]:
+            yield from _flat(name, part)
+    else:
+        yield condition
+
+
+class _Overlaps:
+    """Which of many boxes overlap one: for each value a set of those that fit, as the bits of a number, and what is in all sets.
+
+    After Lakshman and Stiliadis, High-Speed Policy-based Packet Forwarding Using Efficient Multi-dimensional Range Matching
+    (SIGCOMM 1998).
+    """
+
+    def __init__(self, rules: Sequence[_Rule]):
+        self._rules = rules
+        asking: dict[Term, list[int]] = {}
+        for i, rule in enumerate(rules):
+            for value in rule.box:
+                asking.setdefault(value, []).append(i)
+        self._ends = {value: (_Ranks([(rules[i].box[value][0], i) for i in those]), _Ranks([(rules[i].box[value][1], i) for i in those]))
+                      for value, those in asking.items()}
+
+    def before(self, number: int) -> Iterator[_Rule]:
+        """The rules before one that some packet of it may match."""
+        fitting = (1 << number) - 1
+        for value, (low, high) in self._rules[number].box.items():
+            lows, highs = self._ends[value]
+            # Those that end before it or begin behind it are out; those that do not ask for this value are in.
+            fitting &= ~(highs.up_to(low - 1) | (lows.all & ~lows.up_to(high)))
+        while fitting:
+            lowest = fitting & -fitting
+            fitting ^= lowest
+            yield self._rules[lowest.bit_length() - 1]
+
+
+class _Ranks:
+    """Numbers in order, each of an item; the items up to a number as bits."""
+
+    #: each so many there is a set, so that a long list takes little memory
+    _STEP = 32
+
+    def __init__(self, numbers: list[tuple[int, int]]):
+        numbers.sort()
+        self._numbers, self._items = [n for n, _ in numbers], [item for _, item in numbers]
+        self._sets = [0]
+        bits = 0
+        for i, item in enumerate(self._items, 1):
+            bits |= 1 << item
+            if i % self._STEP == 0:
+                self._sets.append(bits)
+        self.all = bits
+
+    def up_to(self, number: int) -> int:
+        """The items whose number is at most this."""
+        count = bisect_right(self._numbers, number)
+        found = self._sets[count // self._STEP]
+        for item in self._items[count // self._STEP * self._STEP:count]:
+            found |= 1 << item
+        return found
+
+
+def _exclude(path: Path, rules: Iterable[_Rule]) -> bool:
+    """Suppose that none of these rules matches. False where one always does."""
+    for rule in rules:
+        left = []
+        for part in _flat("and", path.simpler(rule.condition)):
+            answer = path.decide(part)
+            if answer is False:
+                break
+            if answer is None:
+                left.append(part)
+        else:
+            # Where only one part is open, it is that which does not hold.
+            if not left or not path.assume(left[0] if len(left) == 1 else rule.condition, False, rule.place):
+                return False
+    return True
 
 
 @functools.lru_cache(maxsize=64)
@@ -60,63 +186,110 @@ def _texts(arguments: str) -> list[str]:
 
 def branches(path: Path, condition: Value, truth: bool, place: Place) -> list[Path]:
     """The ways in which a condition can come out like that: one for each part of an ``or`` that is the first to hold."""
-    condition = path.simpler(condition)
-    answer = path.decide(condition)
-    if answer is not None:
-        return [path.copy()] if answer == truth else []
     if isinstance(condition, Op) and condition.bits == 1:
         name, *parts = condition.key
         if name == "not":
             return branches(path, parts[0], not truth, place)
-        if name in ("and", "or"):
-            if truth == (name == "and"):
-                ways = [path]
-                for part in parts:
+        if name in ("and", "or") and truth == (name == "and"):
+            ways = [path]
+            for part in _flat(name, condition):
+                if _is_composite(part):
                     ways = [made for way in ways for made in branches(way, part, truth, place)]
-                return ways
-            if name == "or":
-                ways = branches(path, parts[0], True, place)
-                return ways + [made for way in branches(path, parts[0], False, place) for made in branches(way, parts[1], True, place)]
+                else:
+                    ways = [way.copy() for way in ways] if ways == [path] else ways
+                    ways = [way for way in ways if way.assume(way.simpler(part), truth, place)]
+            return ways
+        if name in ("and", "or"):
+            ways = branches(path, parts[0], truth, place)
+            return ways + [made for way in branches(path, parts[0], not truth, place) for made in branches(way, parts[1], truth, place)]
     made = path.copy()
-    return [made] if made.assume(condition, truth, place) else []
+    return [made] if made.assume(made.simpler(condition), truth, place) else []
 
 
-def _condition(tree: Tree, packet: SymbolicPacket, path: Path) -> Value:
-    """A tree of tests as one truth value."""
+def _is_composite(condition: Value) -> bool:
+    return isinstance(condition, Op) and condition.bits == 1 and condition.key[0] in ("and", "or", "not")
+
+
+class _Words:
+    """The words of a packet that rules ask for, and whether they are within it."""
+
+    def __init__(self, packet: SymbolicPacket, path: Path):
+        self._packet, self._path = packet, path
+        self._known: dict[tuple[str, int, int], tuple[Value | None, Value]] = {}
+
+    def settle(self, condition: Value) -> Value:
+        """0 or 1 where that is known."""
+        answer = self._path.decide(condition)
+        return condition if answer is None else int(answer)
+
+    def look(self, test: Test) -> tuple[Value | None, Value]:
+        """The bytes of a test as a number, None where the header is not set; and whether they are within the packet."""
+        key = test.base, test.offset, test.width
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = self._word(test), self._there(test)
+        return found
+
+    def _word(self, test: Test) -> Value | None:
+        base = self._packet.meta[test.base]
+        return self._path.simpler(self._packet.load(base + test.offset, test.width)) if isinstance(base, int) and base else None
+
+    def _there(self, test: Test) -> Value:
+        base = self._packet.meta[test.base]
+        if base == 0:
+            return 0
+        if not isinstance(base, int):
+            raise NotDecided(f"where the {test.base} header starts is not known")
+        end = terms.add(self._packet.meta["data"], self._packet.meta["length"], 32)
+        return self.settle(terms.compare("le", base + test.offset + test.width, end, 32))
+
+
+def _condition(tree: Tree, words: _Words) -> Value:
+    """A tree of tests as one truth value; of what is known already nothing is left in it."""
     if tree.test is not None:
-        return _test(tree.test, packet, path)
+        return words.settle(_test(tree.test, words))
     if tree.kind in ("true", "false"):
         return int(tree.kind == "true")
     if tree.kind == "not":
-        return terms.truth_not(_condition(tree.parts[0], packet, path))
-    parts = _united(tree.parts, packet, path) if tree.kind == "or" else [_condition(part, packet, path) for part in tree.parts]
+        return terms.truth_not(_condition(tree.parts[0], words))
+    if tree.kind == "or":
+        parts = _united(tree.parts, words)
+    else:
+        parts = []
+        for part in tree.parts:
+            parts.append(_condition(part, words))
+            if parts[-1] == 0:
+                return 0
     while len(parts) > 1:
         # In pairs of pairs, so that a long list is not deep.
         parts = [terms.truth(tree.kind, *parts[i : i + 2]) if i + 1 < len(parts) else parts[i] for i in range(0, len(parts), 2)]
     return parts[0]
 
 
-def _united(trees: Sequence[Tree], packet: SymbolicPacket, path: Path) -> list[Value]:
+def _united(trees: Sequence[Tree], words: _Words) -> list[Value]:
     """The parts of an ``or``; tests of the same word, of which long lists are made, become one question about a set."""
-    words: dict[tuple[str, int, int], list[tuple[int, int]]] = {}
+    found: dict[tuple[Term, Value], list[tuple[int, int]]] = {}
     others: list[Value] = []
     work = list(reversed(trees))
     while work:
         tree = work.pop()
         if tree.kind == "or":
             work += reversed(tree.parts)
-        elif tree.test is not None and _is_prefix(tree.test) and not isinstance(_word(tree.test, packet, path), (int, Join, type(None))):
-            t = tree.test
-            words.setdefault((t.base, t.offset, t.width), []).append((t.low, t.high | t.mask ^ (1 << 8 * t.width) - 1))
-        else:
-            others.append(_condition(tree, packet, path))
-    found: list[Value] = []
-    for (base, offset, width), numbers in words.items():
-        whole = Test(base, offset, width, (1 << 8 * width) - 1, 0, 0)
-        word, there = _word(whole, packet, path), _there(whole, packet, path)
-        assert word is not None
-        found.append(terms.truth("and", there, terms.member(word, Intervals.of(numbers).parts)))
-    return found + others
+            continue
+        if tree.test is not None and _is_prefix(tree.test):
+            word, there = words.look(tree.test)
+            if isinstance(word, Term) and not isinstance(word, Join):
+                found.setdefault((word, there), []).append(_numbers(tree.test))
+                continue
+        others.append(_condition(tree, words))
+    for (word, there), numbers in found.items():
+        others.append(words.settle(terms.truth("and", there, terms.member(word, Intervals.of(numbers)))))
+    return others
+
+
+def _numbers(test: Test) -> tuple[int, int]:
+    """What a word can be that passes; only for masks that keep the upper bits."""
+    return test.low, test.high | test.mask ^ (1 << 8 * test.width) - 1
 
 
 def _is_prefix(test: Test) -> bool:
@@ -125,33 +298,18 @@ def _is_prefix(test: Test) -> bool:
     return test.mask == ((1 << bits) - 1) & -(1 << bits - test.mask.bit_count())
 
 
-def _test(test: Test, packet: SymbolicPacket, path: Path) -> Value:
-    there, word = _there(test, packet, path), _word(test, packet, path)
+def _test(test: Test, words: _Words) -> Value:
+    word, there = words.look(test)
     if there == 0 or word is None:
         return 0
     bits = 8 * test.width
+    if isinstance(word, Term) and not isinstance(word, Join) and _is_prefix(test):
+        low, high = _numbers(test)
+        right = terms.equal(word, low, bits) if low == high else terms.member(word, Intervals(((low, high),)))
+        return terms.truth("and", there, right)
     word = terms.bit_and(word, test.mask, bits)
     if test.low == test.high:
         right = terms.equal(word, test.low, bits)
     else:
         right = terms.compare("le", terms.subtract(word, test.low, bits), test.high - test.low, bits)
     return terms.truth("and", there, right)
-
-
-def _there(test: Test, packet: SymbolicPacket, path: Path) -> Value:
-    """Whether the bytes of a test are within the packet."""
-    base = packet.meta[test.base]
-    if base == 0:
-        return 0
-    if not isinstance(base, int):
-        raise NotDecided(f"where the {test.base} header starts is not known")
-    end = terms.add(packet.meta["data"], packet.meta["length"], 32)
-    there = terms.compare("le", base + test.offset + test.width, end, 32)
-    answer = path.decide(there)
-    return there if answer is None else int(answer)
-
-
-def _word(test: Test, packet: SymbolicPacket, path: Path) -> Value | None:
-    """The bytes of a test as a number; None where the header is not set."""
-    base = packet.meta[test.base]
-    return path.simpler(packet.load(base + test.offset, test.width)) if isinstance(base, int) and base else None

@@ -71,7 +71,7 @@ def _translate(value: Value, bits: int, variable: Any) -> Any:
     n = next((a.bits for a in args if not isinstance(a, (int, tuple))), bits)
     if name == "in":
         number = inner(args[0], n)
-        found = z3.Or(*[z3.And(z3.ULE(low, number), z3.ULE(number, high)) for low, high in args[1]])
+        found = z3.Or(*[z3.And(z3.ULE(low, number), z3.ULE(number, high)) for low, high in args[1].parts])
         return z3.If(found, z3.BitVecVal(1, 1), z3.BitVecVal(0, 1))
     parts = [inner(a, n) for a in args]
     if name in ("eq", "lt", "le"):

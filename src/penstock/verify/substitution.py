@@ -128,7 +128,7 @@ def evaluate(value: Value, known: Mapping[Var, int]) -> int:
     name, *rest = value.key
     if name == "in":
         number = evaluate(rest[0], known)
-        return int(any(low <= number <= high for low, high in rest[1]))
+        return int(number in rest[1])
     args = [evaluate(a, known) for a in rest]
     mask = (1 << value.bits) - 1
     match name:

@@ -13,6 +13,8 @@ from itertools import count, pairwise
 from typing import Any
 from weakref import WeakValueDictionary
 
+from penstock.verify.intervals import Intervals
+
 __all__ = [
     "Join",
     "Linear",
@@ -544,11 +546,11 @@ def truth(name: str, a: Value, b: Value) -> Value:
     return a if a is b else made(Op, 1, (name, a, b))
 
 
-def member(value: Value, parts: tuple[tuple[int, int], ...]) -> Value:
-    """Whether a value is in one of the intervals (first, last)."""
+def member(value: Value, numbers: Intervals) -> Value:
+    """Whether a value is one of these numbers."""
     if isinstance(value, int):
-        return int(any(low <= value <= high for low, high in parts))
-    return made(Op, 1, ("in", value, parts))  # type: ignore[no-any-return]
+        return int(value in numbers)
+    return made(Op, 1, ("in", value, numbers))  # type: ignore[no-any-return]
 
 
 def equal(a: Value, b: Value, bits: int) -> Value:
