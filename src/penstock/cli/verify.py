@@ -36,6 +36,8 @@ def add_arguments(name: str, parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--replay", action="store_true", help="send each example through the compiled configurations, and compare")
     parser.add_argument("--pcap", metavar="FILE", help="write the examples as a capture")
     parser.add_argument("--summary", action="store_true", help="tell what a configuration does with packets, way by way")
+    parser.add_argument("--classes", action="store_true",
+                        help="of a network of routers: loops, and where every address leads from each host")
     parser.add_argument("--what-if", action="store_true", help="ask again without each box and each link, and tell what changes")
     parser.add_argument("--same-as", metavar="FILE", help="tell whether another configuration does the same with every packet")
     parser.add_argument("--tenant", metavar="PREFIXES", help="tell whether a configuration may run for a tenant with these addresses")
@@ -125,6 +127,8 @@ def main(name: str, args: argparse.Namespace) -> int:
             return _admit(args.file, args.tenant, args.may_send)
         else:
             network = _load(args.file)
+        if args.classes:
+            return _classes(network, as_json=args.json)
         assertions = _assertions(args, network)
         if args.what_if:
             return _what_if(network, assertions)
@@ -182,6 +186,19 @@ def _what_if(network: Network, assertions: list[Assertion]) -> int:
             print(f"{variation.text}: {_MARK[change.after.verdict]}  {change.assertion.text}\n    {change.after.text}")
     print(f"{count} variations, {kept} of them change nothing")
     return 0
+
+
+def _classes(network: Network, *, as_json: bool) -> int:
+    from penstock.verify.classes import NotPlain, forwarding_classes
+    from penstock.verify.survey import as_dict, survey
+
+    try:
+        found = forwarding_classes(network)
+    except NotPlain as reason:
+        print(f"penstock verify: --classes is for networks that decide by the destination alone; {reason}", file=sys.stderr)
+        return 2
+    print(json.dumps(as_dict(found)) if as_json else "\n".join(survey(found)))
+    return 1 if found.loops else 0
 
 
 def _summary(file: str) -> int:
