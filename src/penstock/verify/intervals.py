@@ -52,8 +52,8 @@ class Intervals:
     @classmethod
     def of_ends(cls, ends: Ends) -> Intervals:
         """From sorted arrays of first and last numbers, in normal form."""
-        if len(ends[0]) < _MANY:
-            return cls(tuple(zip(ends[0].tolist(), ends[1].tolist())))
+        if not len(ends[0]):
+            return cls(())
         made = cls.__new__(cls)
         made._parts, made._ends, made._hash = None, ends, None
         return made
@@ -121,7 +121,9 @@ class Intervals:
     def only(self) -> int | None:
         """The number, where there is just one."""
         parts = self._parts
-        return parts[0][0] if parts is not None and len(parts) == 1 and parts[0][0] == parts[0][1] else None
+        if parts is None:
+            return self.low if self.count == 1 and self.low == self.high else None
+        return parts[0][0] if len(parts) == 1 and parts[0][0] == parts[0][1] else None
 
     def __bool__(self) -> bool:
         return self._parts is None or bool(self._parts)

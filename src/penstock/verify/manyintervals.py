@@ -84,5 +84,12 @@ class Labelled:
         found = self.labels[theirs]
         order = np.argsort(found, kind="stable")
         low, high, found = low[order], high[order], found[order]
+        if not len(found):
+            return {}
+        changes = found[1:] != found[:-1]
+        # Intervals of one label that touch are one.
+        begins = np.flatnonzero(np.concatenate(([True], changes | (low[1:] > high[:-1] + 1))))
+        low, high = low[begins], high[np.concatenate((begins[1:], [len(found)])) - 1]
+        found = found[begins]
         cuts = [0, *(np.flatnonzero(found[1:] != found[:-1]) + 1).tolist(), len(found)]
-        return {int(found[a]): Intervals.of_ends(joined(low[a:b], high[a:b])) for a, b in pairwise(cuts) if a < b}
+        return {int(found[a]): Intervals.of_ends((low[a:b], high[a:b])) for a, b in pairwise(cuts)}
