@@ -29,7 +29,7 @@ from penstock.verify.conversation import connect
 from penstock.verify.forwarding import Partition, partition_of
 from penstock.verify.hosts import make_packet
 from penstock.verify.intervals import Intervals
-from penstock.verify.tables import parse_routes, router_configuration
+from penstock.verify.readers.routes import parse_routes, router_configuration
 from penstock.verify.traffic import all_packets
 from penstock.verify.whatif import what_if
 from table import show

@@ -66,7 +66,7 @@ CONFIGURATIONS = {
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_what_compiled_code_does_is_among_the_answers(name: str, protocol: str) -> None:
     text = CONFIGURATIONS[name]
-    packet = make_packet(protocol, payload=400)
+    packet = make_packet(protocol, longest=440)
     endings = Box(text).run("0", packet)
     chance = random.Random(f"{name}{protocol}")
     with Answering(text) as dataplane:

@@ -11,8 +11,8 @@ from penstock.verify.intervals import Intervals
 from penstock.verify.network import Network
 from penstock.verify.path import Place
 from penstock.verify.policy import parse_policy
+from penstock.verify.readers.routes import parse_routes, router_configuration
 from penstock.verify.survey import as_dict, survey
-from penstock.verify.tables import parse_routes, router_configuration
 from penstock.verify.traffic import all_packets
 
 

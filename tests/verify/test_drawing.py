@@ -6,7 +6,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from penstock.verify.drawing import draw
-from penstock.verify.network import load_network
+from penstock.verify.networkfile import load_network
 from penstock.verify.policy import parse_policy
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "verify"

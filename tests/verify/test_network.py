@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from penstock.lang.source import ConfigurationError
 from penstock.verify.errors import NotDecided
 from penstock.verify.hosts import make_packet
-from penstock.verify.network import Network, NetworkError, load_network
+from penstock.verify.network import Network, NetworkError
+from penstock.verify.networkfile import load_network
 from penstock.verify.policy import PolicyError, parse_policy
 from penstock.verify.questions import deny, no_loops, reach, unchanged
 from penstock.verify.replay import as_predicted, replay
@@ -116,7 +117,7 @@ def test_what_random_networks_do_is_among_the_answers(seed: int) -> None:
     network = line(*texts)
     interesting = {"ip.dst": [0x08080808, 0x01020304], "ip.ttl": [1, 2, 64], "tcp.dst": [80], "udp.dst": [53], "ip.fragment_offset": [0]}
     for protocol in ("tcp", "udp", "icmp"):
-        packet = make_packet(protocol, payload=200)
+        packet = make_packet(protocol, longest=240)
         ways = network.send("a", packet)
         for _ in range(4):
             frame, known = concrete(packet, chance, interesting)
@@ -162,7 +163,7 @@ def test_what_cannot_be_followed_is_said() -> None:
 
 
 @pytest.mark.parametrize(("text", "problem"), [
-    ("[box.x]\nclick = 'no.click'", "[box.x]: {}/no.click: No such file or directory"), ("[box.x]", "[box.x]: give one of click, routes, iptables, access_list (files) and text"),
+    ("[box.x]\nclick = 'no.click'", "[box.x]: {}/no.click: No such file or directory"), ("[box.x]", "[box.x]: give one of click, routes, iptables, nftables, access_list, macs (files) and text"),
     ("[box.x]\ntext = 'FromDevice(0) -> Discard'\nunknown = ['q.x']", "box 'x': unknown 'q.x': there is no element 'q'"),
     ("[box.x]\ntext = 'FromDevice(0) -> c :: Counter -> Discard'\nunknown = ['c.x']", "Counter has no state 'x' (it has "),
     ("[box.x]\ntext = 'FromDevice(0) -> Discard'\nunknown = 'q'", "[box.x]: unknown: a list of texts is expected"),

@@ -69,7 +69,8 @@ def _running() -> Network:
 
 
 def _load(file: str) -> Network:
-    from penstock.verify.network import Network, load_network
+    from penstock.verify.network import Network
+    from penstock.verify.networkfile import load_network
 
     if file.endswith(".toml"):
         return load_network(file)

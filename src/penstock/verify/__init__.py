@@ -5,7 +5,8 @@ In come configurations, topologies and questions; out go answers with the packet
 
 from penstock.verify.box import Box, Ending, Step
 from penstock.verify.errors import NotDecided
-from penstock.verify.network import Host, Network, NetworkError, Way, load_network
+from penstock.verify.network import Host, Network, NetworkError, Way
+from penstock.verify.networkfile import load_network
 from penstock.verify.policy import Assertion, PolicyError, parse_policy
 from penstock.verify.questions import Answer, Witness
 from penstock.verify.traffic import Traffic, TrafficError, parse_traffic

@@ -6,7 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from penstock.verify import terms
-from penstock.verify.hosts import make_packet
+from penstock.verify.hosts import LONGEST, make_packet
+from penstock.verify.intervals import Intervals
 from penstock.verify.network import Network, Way
 from penstock.verify.packet import SymbolicPacket
 from penstock.verify.path import Path, Place
@@ -17,7 +18,7 @@ __all__ = ["STAGES", "Conversation", "connect", "request"]
 
 _SYN, _SYN_ACK, _ACK = 0x02, 0x12, 0x10
 #: how far conversations come, in order
-STAGES = ("SYN", "request", "echo", "SYN/ACK", "answer", "reply", "ACK", "done")
+STAGES = ("SYN", "request", "echo", "SYN/ACK", "answer", "reply", "ACK", "data", "done")
 
 
 @dataclass(slots=True)
@@ -45,7 +46,7 @@ class Conversation:
 def connect(network: Network, client: str, server: str, traffic: Traffic | None = None) -> list[Conversation]:
     """Every way of a handshake of ``client`` with ``server``; ``traffic`` narrows down the first packet."""
     asked = traffic or Traffic("tcp", text="tcp")
-    made = asked.packet("tcp", source=network.addresses(client), name="syn",
+    made = asked.without_length().packet("tcp", source=network.addresses(client), name="syn",
                         given={"tcp.flags": _SYN, "tcp.acknowledgement": 0, "ip.fragment_offset": 0, "ip.flags": 2})
     if made is None:
         return []
@@ -56,14 +57,41 @@ def connect(network: Network, client: str, server: str, traffic: Traffic | None 
             found.append(Conversation("SYN", syn, [first], reason=refused))
             continue
         found += _answered(network, client, server, syn, first)
-    return found
+    return [_filled(network, client, server, asked.length.high, c) if c.works else c for c in found] if asked.length else found
+
+
+def _filled(network: Network, client: str, server: str, length_bytes: int, opened: Conversation) -> Conversation:
+    """The connection, with a segment of that length each way, which must not be fragmented."""
+    syn, (_, second, third) = opened.first, opened.ways
+    mine = _reply(second.packet, "segment", _ACK, terms.add(syn.field("tcp", "sequence"), 1, 32),
+                  terms.add(second.packet.field("tcp", "sequence"), 1, 32), longest=length_bytes)
+    theirs = _reply(third.packet, "answering segment", _ACK, third.packet.field("tcp", "acknowledgement"),
+                    third.packet.field("tcp", "sequence"), longest=length_bytes)
+    for sender, receiver, segment in ((client, server, mine), (server, client, theirs)):
+        last = opened.ways[-1]
+        path = last.path.copy()
+        exactly = Intervals(((length_bytes, length_bytes),))
+        if not path.confine(segment.field("ip", "length"), exactly, Place(text="the length as asked")):
+            return Conversation("data", syn, opened.ways, reason=f"a segment has no {length_bytes} bytes")
+        ways = network.send(sender, segment, path, last.state)
+        arriving = [way for way in ways if way.kind == "delivered" and way.node == receiver]
+        if not arriving:
+            lost = next((way for way in ways if way.kind != "delivered"), ways[0])
+            told = any(way.kind == "delivered" and way.node == sender for way in ways)
+            reason = _lost(f"a segment of {length_bytes} bytes from {sender}", lost, receiver)
+            reason += ", and the sender is told" if told else ""
+            return Conversation("data", syn, [*opened.ways, lost], opened.conditions, reason)
+        opened.ways.append(arriving[0])
+    return opened
 
 
 def request(network: Network, client: str, server: str, traffic: Traffic) -> list[Conversation]:
     """Every way of a request of ``client`` and what ``server`` answers: by UDP, or ICMP's echo and its reply."""
     protocol = traffic.protocol
     what, back = ("request", "answer") if protocol == "udp" else ("echo", "reply")
-    fixed: dict[str, Value] = {"ip.fragment_offset": 0, "ip.flags": 0}
+    # Whether it may be fragmented is said in the question, or it may.
+    flags = dict(traffic.fields).get("ip.flags")
+    fixed: dict[str, Value] = {"ip.fragment_offset": 0, "ip.flags": flags.high if flags is not None and flags.low == flags.high else 0}
     if protocol == "icmp":
         fixed |= {"icmp.type": 8, "icmp.code": 0}
     made = traffic.packet(protocol, source=network.addresses(client), name=what, given=fixed)
@@ -122,11 +150,12 @@ def _refused(network: Network, what: str, way: Way, server: str) -> str | None:
     return None
 
 
-def _reply(to: SymbolicPacket, name: str, flags: int, sequence: Value, acknowledgement: Value) -> SymbolicPacket:
+def _reply(to: SymbolicPacket, name: str, flags: int, sequence: Value, acknowledgement: Value, *,
+           longest: int = LONGEST) -> SymbolicPacket:
     return make_packet("tcp", {
         **_back(to), "ip.flags": 2, "ip.fragment_offset": 0, "tcp.src": to.field("tcp", "dst"), "tcp.dst": to.field("tcp", "src"),
         "tcp.flags": flags, "tcp.sequence": sequence, "tcp.acknowledgement": acknowledgement,
-    }, name=name)
+    }, name=name, longest=longest)
 
 
 def _answered(network: Network, client: str, server: str, syn: SymbolicPacket, first: Way) -> list[Conversation]:

@@ -11,7 +11,10 @@ from penstock.verify.packet import HEADER_TYPES, PARTS, Rest, SymbolicPacket
 from penstock.verify.path import Path
 from penstock.verify.terms import Value, Var, add, extend, invert
 
-__all__ = ["make_packet"]
+__all__ = ["LONGEST", "make_packet"]
+
+#: bytes of IP that an Ethernet frame holds
+LONGEST = 1500
 
 _TRANSPORT_BYTES = {"tcp": 20, "udp": 8, "icmp": 8, "": 0}
 #: fields that follow from others, or that a sender leaves at a value of its own
@@ -20,18 +23,18 @@ _FIXED: dict[str, int] = {
 }
 
 
-def make_packet(protocol: str = "", fields: Mapping[str, Value] | None = None, *, name: str = "", payload: int = 1460,
+def make_packet(protocol: str = "", fields: Mapping[str, Value] | None = None, *, name: str = "", longest: int = LONGEST,
                 options: bool = False) -> SymbolicPacket:
     """An Ethernet frame with an IPv4 packet of ``protocol`` (tcp, udp, icmp; none: any other bytes).
 
-    ``fields`` sets fields by ``header.field``; all others are variables. ``payload`` is how many bytes may follow the headers.
+    ``fields`` sets fields by ``header.field``; all others are variables. ``longest``: how many bytes of IP there are at most.
     IP options are left out. With ``options`` a TCP header has those of a SYN.
     """
-    return _made(protocol, tuple((fields or {}).items()), name, payload, options).copy()
+    return _made(protocol, tuple((fields or {}).items()), name, longest, options).copy()
 
 
 @functools.lru_cache(maxsize=256)
-def _made(protocol: str, fields: tuple[tuple[str, Value], ...], name: str, payload: int, options: bool) -> SymbolicPacket:
+def _made(protocol: str, fields: tuple[tuple[str, Value], ...], name: str, longest: int, options: bool) -> SymbolicPacket:
     more = OPTIONS_BYTES if options and protocol == "tcp" else 0
     given = {**_FIXED, "ether.type": 0x0800, **dict(fields)}
     if protocol:
@@ -50,7 +53,7 @@ def _made(protocol: str, fields: tuple[tuple[str, Value], ...], name: str, paylo
         places[header] = at
         at += HEADER_TYPES[header].SIZE if header != "icmp" else 8
     body = at + more
-    size = Var(f"{prefix}payload length", 16, 0, payload)
+    size = Var(f"{prefix}payload length", 16, 0, longest - (body - start - 14))
     packet.rest = Rest(f"{prefix}payload", body, extend(size, 32, ranges))
     for header in order:
         for item in HEADER_TYPES[header].FIELDS.values():

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import functools
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path as FilePath
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from penstock.lang.arguments import ArgumentContext, ArgumentError, parse_prefix
-from penstock.verify.accesslist import access_list_configuration, parse_access_list
 from penstock.verify.box import Box, Ending, Step, uncollected
 from penstock.verify.errors import NotDecided
 from penstock.verify.intervals import Intervals
@@ -18,10 +15,9 @@ from penstock.verify.packet import SymbolicPacket
 from penstock.verify.path import Fact, Path, Place
 from penstock.verify.state import BoxState
 from penstock.verify.substitution import substitute, variables
-from penstock.verify.tables import TableError, filter_configuration, parse_iptables, parse_routes, router_configuration
-from penstock.verify.terms import Term, Value
+from penstock.verify.terms import Term, Value, compare
 
-__all__ = ["Host", "Network", "NetworkError", "Way", "load_network", "prefixes"]
+__all__ = ["Host", "Network", "NetworkError", "Way", "prefixes"]
 
 _MAX_HOPS = 2_000_000
 
@@ -100,6 +96,8 @@ class Network:
     boxes: dict[str, Box] = field(default_factory=dict)
     hosts: dict[str, Host] = field(default_factory=dict)
     links: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    #: how many bytes of IP fit through the links that this is told of, by their ends
+    mtus: dict[tuple[str, str], int] = field(default_factory=dict)
     #: what questions were asked already, and what became of the packets; forgotten when the network changes
     asked: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -138,8 +136,8 @@ class Network:
     def _made(self) -> dict[tuple[str, tuple[str, ...]], Box]:
         return {}
 
-    def link(self, one: str, other: str) -> None:
-        """Join two ends: ``box:interface``, or a host's name."""
+    def link(self, one: str, other: str, *, mtu: int | None = None) -> None:
+        """Join two ends: ``box:interface``, or a host's name. ``mtu``: how many bytes of IP fit, if that is told."""
         ends = [self._end(one), self._end(other)]
         for end in ends:
             if end in self.links:
@@ -147,6 +145,8 @@ class Network:
                 raise NetworkError(f"{':'.join(end).rstrip(':')} is linked twice, to {there} and in '{one} {other}'")
         self.asked.clear()
         self.links[ends[0]], self.links[ends[1]] = ends[1], ends[0]
+        if mtu is not None:
+            self.mtus[ends[0]] = self.mtus[ends[1]] = mtu
 
     def _end(self, text: str) -> tuple[str, str]:
         node, _, interface = text.partition(":")
@@ -191,7 +191,12 @@ class Network:
         else:
             first = self._end(f"{node}:{interface}")
         found: list[Way] = []
-        work = [_Item(*first, packet, path or Path(), dict(state or {}), None, {})]
+        work: list[_Item] = []
+        item = _Item(*first, packet, path or Path(), dict(state or {}), None, {})
+        if node in self.hosts:
+            self._cross((node, ""), item, work, found)
+        else:
+            work.append(item)
         hops = 0
         with uncollected():
             while work:
@@ -243,7 +248,24 @@ class Network:
         if peer is None:
             found.append(Way("left", node, ending.interface, packet, path, state, trail, ending.place._replace(box=node)))
         else:
-            work.append(_Item(*peer, packet, path, state, trail, before))
+            self._cross((node, ending.interface), _Item(*peer, packet, path, state, trail, before), work, found)
+
+    def _cross(self, end: tuple[str, str], item: _Item, work: list[_Item], found: list[Way]) -> None:
+        """Over a link: what fits goes on."""
+        mtu = self.mtus.get(end)
+        if mtu is None:
+            work.append(item)
+            return
+        text = f"the link's MTU is {mtu} bytes"
+        place = Place(end[0], text=text)
+        # Frames are longer by their Ethernet header.
+        fits = compare("le", item.packet.meta["length"], mtu + 14, 32)
+        large = item.path.copy()
+        if large.assume(fits, False, place):
+            found.append(Way("dropped", *end, item.packet, large, {}, item.trail, place, "it is too long for the link"))
+        path = item.path.copy()
+        if path.assume(fits, True, place):
+            work.append(replace(item, path=path))
 
 
 class _Names:
@@ -307,88 +329,3 @@ def prefixes(texts: Iterable[str]) -> Intervals:
             raise NetworkError(f"address '{text}': {error}") from None
         found += Intervals.prefix(address, mask).parts
     return Intervals.of(found)
-
-
-_CONFIGURATIONS = ("click", "text", "routes", "iptables", "access_list")
-_TABLES: Mapping[str, frozenset[str]] = {
-    "box": frozenset({*_CONFIGURATIONS, "unknown"}), "host": frozenset({"address", "addresses"}),
-}
-
-
-def load_network(path: FilePath | str) -> Network:
-    """A network from a TOML file: ``[box.NAME]`` with ``click`` (a file beside it), ``text``,
-    ``routes``, ``iptables`` or ``access_list`` (files, see tables.py), ``[host.NAME]`` with ``address``
-    or ``addresses``, and ``links = ["host box:interface", …]``. Raises NetworkError, ConfigurationError."""
-    path = FilePath(path)
-    try:
-        content = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise NetworkError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise NetworkError(f"{path}: {error}") from None
-    try:
-        return _network(content, path.parent)
-    except NetworkError as error:
-        raise NetworkError(f"{path}: {error}") from None
-
-
-def _network(content: dict[str, Any], folder: FilePath) -> Network:
-    network = Network()
-    for key in content:
-        if key not in ("box", "host", "links"):
-            raise NetworkError(f"'{key}' is not understood (there are box, host and links)")
-    for kind, known in _TABLES.items():
-        for name, values in _table(content, kind).items():
-            if not isinstance(values, dict) or set(values) - known:
-                raise NetworkError(f"[{kind}.{name}]: expected {' or '.join(sorted(known))}")
-            if kind == "box":
-                text, file = _configuration(name, values, folder)
-                network.add_box(name, text, file=file, unknown=_texts(values.get("unknown", []), f"[box.{name}]: unknown"))
-            else:
-                addresses = values.get("addresses", [values["address"]] if "address" in values else [])
-                network.add_host(name, _texts(addresses, f"[host.{name}]: addresses"))
-    links = content.get("links", [])
-    if not isinstance(links, list):
-        raise NetworkError("links are a list of texts such as \"client fw:0\"")
-    for link in links:
-        ends = link.split() if isinstance(link, str) else []
-        if len(ends) != 2:
-            raise NetworkError(f"link {link!r}: expected two ends, such as \"client fw:0\"")
-        network.link(*ends)
-    return network
-
-
-def _texts(values: Any, what: str) -> list[str]:
-    if not isinstance(values, list) or not all(isinstance(v, str) for v in values):
-        raise NetworkError(f"{what}: a list of texts is expected")
-    return values
-
-
-def _table(content: dict[str, Any], kind: str) -> dict[str, Any]:
-    found = content.get(kind, {})
-    if not isinstance(found, dict):
-        raise NetworkError(f"'{kind}' is not a table; write [{kind}.NAME]")
-    return found
-
-
-def _configuration(name: str, values: dict[str, Any], folder: FilePath) -> tuple[str, str]:
-    given = [key for key in _CONFIGURATIONS if key in values]
-    if len(given) != 1 or not isinstance(values[given[0]], str):
-        raise NetworkError(f"[box.{name}]: give one of click, routes, iptables, access_list (files) and text (a configuration)")
-    if given == ["text"]:
-        return values["text"], name
-    file = folder / values[given[0]]
-    try:
-        text = file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise NetworkError(f"[box.{name}]: {file}: {getattr(error, 'strerror', None) or error}") from None
-    try:
-        if given == ["routes"]:
-            text = router_configuration(parse_routes(text))
-        elif given == ["iptables"]:
-            text = filter_configuration(*parse_iptables(text))
-        elif given == ["access_list"]:
-            text = access_list_configuration(parse_access_list(text))
-    except TableError as error:
-        raise NetworkError(f"[box.{name}]: {file}: {error}") from None
-    return text, str(file)

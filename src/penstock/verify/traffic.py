@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from penstock.lang.arguments import ArgumentContext, ArgumentError, parse_prefix
-from penstock.verify.hosts import make_packet
+from penstock.verify.hosts import LONGEST, make_packet
 from penstock.verify.intervals import Intervals
 from penstock.verify.packet import SymbolicPacket
 from penstock.verify.path import Path, Place
@@ -36,6 +36,15 @@ class Traffic:
     options: bool = False
 
     @property
+    def length(self) -> Intervals | None:
+        """How many bytes of IP, where that is asked for."""
+        return dict(self.fields).get("ip.length")
+
+    def without_length(self) -> Traffic:
+        """The same packets, of any length."""
+        return replace(self, fields=tuple(f for f in self.fields if f[0] != "ip.length"))
+
+    @property
     def protocols(self) -> tuple[str, ...]:
         """As :func:`make_packet` names them."""
         if self.protocol != "any":
@@ -48,7 +57,8 @@ class Traffic:
         values = {"ip.ttl": 64, **(given or {})}
         if not protocol:
             values.setdefault("ip.protocol", Var(f"{name}.ip.protocol" if name else "ip.protocol", 8))
-        packet = make_packet(protocol, values, name=name, options=self.options)
+        longest = max(LONGEST, self.length.high if self.length else 0)
+        packet = make_packet(protocol, values, name=name, options=self.options, longest=longest)
         path = Path()
         asked = [*self.fields]
         if source is not None:
@@ -83,11 +93,15 @@ def parse_traffic(words: list[str]) -> Traffic:
         if word == "options":
             made = replace(made, options=True)
             continue
+        if word in ("df", "no-df"):
+            # Don't fragment (RFC 791): the second of the three flags.
+            fields.append(("ip.flags", Intervals(((2, 2),) if word == "df" else ((0, 1),))))
+            continue
         if word == "fragments":
             # Those behind the first one: they have no transport header.
             fields.append(("ip.fragment_offset", Intervals(((1, 0x1FFF),))))
             continue
-        if word in ("port", "src", "source", "dst", "to", "proto", "ttl"):
+        if word in ("port", "src", "source", "dst", "to", "proto", "ttl", "length"):
             if word == "src" and rest[:1] == ["port"]:
                 rest.pop(0)
                 word = "src port"
@@ -95,7 +109,7 @@ def parse_traffic(words: list[str]) -> Traffic:
                 raise TrafficError(f"'{word}' needs a value")
             fields.append(_field(word, rest.pop(0)))
         else:
-            known = f"{', '.join(PROTOCOLS)}; fragments, options, src, to, port, src port, proto, ttl"
+            known = f"{', '.join(PROTOCOLS)}; fragments, options, df, no-df, src, to, port, src port, proto, ttl, length"
             raise TrafficError(f"'{word}' is not understood in '{text}' (expected {known})")
     if made.protocol == "icmp" and any("port" in name for name, _ in fields):
         raise TrafficError(f"'{text}': ICMP has no ports")
@@ -116,7 +130,7 @@ def _field(word: str, value: str) -> tuple[str, Intervals]:
         span = int(low), int(high) if dash else int(low)
     except ValueError:
         raise TrafficError(f"{word} {value}: a number or a range is expected") from None
-    top = 0xFFFF if "port" in word else 0xFF
+    top = 0xFFFF if "port" in word or word == "length" else 0xFF
     if not 0 <= span[0] <= span[1] <= top:
         raise TrafficError(f"{word} {value}: 0 to {top}, the lower one first")
-    return {"proto": "ip.protocol", "ttl": "ip.ttl"}.get(word, word), Intervals((span,))
+    return {"proto": "ip.protocol", "ttl": "ip.ttl", "length": "ip.length"}.get(word, word), Intervals((span,))

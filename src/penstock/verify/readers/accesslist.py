@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from penstock.lang.arguments import ArgumentContext, ArgumentError, parse_ip, unparse_ip
-from penstock.verify.tables import TableError
+from penstock.verify.readers.errors import TableError
 
 __all__ = ["access_list_configuration", "parse_access_list"]
 

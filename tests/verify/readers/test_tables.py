@@ -16,13 +16,18 @@ from hypothesis import strategies as st
 
 from penstock.datapath import manyprefixes
 from penstock.verify import forwarding
-from penstock.verify.accesslist import access_list_configuration, parse_access_list
-from penstock.verify.network import Network, NetworkError, load_network
+from penstock.verify.network import Network, NetworkError
+from penstock.verify.networkfile import load_network
 from penstock.verify.policy import parse_policy
 from penstock.verify.questions import reach
-from penstock.verify.tables import TableError, filter_configuration, parse_iptables, parse_routes, router_configuration
+from penstock.verify.readers.accesslist import access_list_configuration, parse_access_list
+from penstock.verify.readers.errors import TableError
+from penstock.verify.readers.iptables import parse_iptables
+from penstock.verify.readers.routes import parse_routes, router_configuration
+from penstock.verify.readers.rules import filter_configuration
 from penstock.verify.traffic import parse_traffic
 from tests.conftest import needs_root
+from tests.verify.readers.walls import walled
 
 PLAIN = "# to, where\n10.0.0.0/8 a\n10.1.0.0/16 b\n0.0.0.0/0 c\n"
 LINUX = """default via 192.0.2.1 dev c proto dhcp src 192.0.2.7 metric 100
@@ -110,14 +115,8 @@ COMMIT
 """
 
 
-def walled(text: str) -> Network:
-    network = Network()
-    network.add_host("inside", ["10.0.0.0/8"])
-    network.add_host("outside")
-    network.add_box("wall", filter_configuration(*parse_iptables(text)))
-    network.link("inside", "wall:inside")
-    network.link("wall:outside", "outside")
-    return network
+def walls(text: str) -> Network:
+    return walled(filter_configuration(*parse_iptables(text)))
 
 
 def test_rules_of_iptables_filter_with_and_without_state() -> None:
@@ -130,17 +129,17 @@ deny udp port 5005 to 192.0.2.7 from inside to outside
 deny udp port 5011 from inside to outside
 deny icmp from inside to outside
 """
-    network = walled(RULES)
+    network = walls(RULES)
     for assertion in parse_policy(policy, network):
         answer = assertion.check(network)
         assert answer.holds, f"{assertion.text}: {answer.text}"
-    stateless = walled("\n".join(line for line in RULES.splitlines() if "ESTABLISHED" not in line))
+    stateless = walls("\n".join(line for line in RULES.splitlines() if "ESTABLISHED" not in line))
     (answer,) = [a.check(stateless) for a in parse_policy("allow tcp port 80 from inside to outside", stateless)]
     assert answer.verdict == "no" and "SYN/ACK is dropped" in answer.text
 
 
 @pytest.mark.parametrize(("line", "problem"), [
-    ("-A FORWARD -i eth0 -j ACCEPT", "'-i' is not understood"), ("-A FORWARD -j LOG", "target 'LOG' is not understood"), ("-A FORWARD -s 10.0.0.0/8", "target ''"),
+    ("-A FORWARD --dscp 1 -j ACCEPT", "'--dscp' is not understood"), ("-A FORWARD -j LOG", "target 'LOG' is not understood"), ("-A FORWARD -s 10.0.0.0/8", "target ''"),
     ("-A FORWARD -m limit --limit 3/s -j DROP", "match limit is not understood"), ("-A FORWARD -p sctp -j DROP", "protocol sctp"), ("-A FORWARD -s", "it ends too early"),
     ("-A FORWARD -m state --state NEW -j DROP", "of states only ESTABLISHED"), ("-A FORWARD --dport x -p tcp -j DROP", "invalid literal"), ("", "no chain FORWARD"),
 ])

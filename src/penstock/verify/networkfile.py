@@ -1,0 +1,134 @@
+"""Networks as files: boxes with a configuration or another system's table each, hosts, and links (TOML)."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from penstock.verify.network import Network, NetworkError
+from penstock.verify.readers.accesslist import access_list_configuration, parse_access_list
+from penstock.verify.readers.errors import TableError
+from penstock.verify.readers.graphs import parse_graph
+from penstock.verify.readers.iptables import parse_iptables
+from penstock.verify.readers.macs import parse_macs, switch_configuration
+from penstock.verify.readers.nftables import parse_nftables
+from penstock.verify.readers.routes import parse_routes, router_configuration
+from penstock.verify.readers.rules import filter_configuration
+
+__all__ = ["load_network"]
+
+#: keys of a box that name a file, and what makes a configuration of its text and the interfaces that are given
+_READERS: Mapping[str, Callable[[str, list[str]], str]] = {
+    "click": lambda text, _: text,
+    "routes": lambda text, _: router_configuration(parse_routes(text)),
+    "iptables": lambda text, interfaces: filter_configuration(*parse_iptables(text), interfaces=interfaces),
+    "nftables": lambda text, interfaces: filter_configuration(*parse_nftables(text), interfaces=interfaces),
+    "access_list": lambda text, _: access_list_configuration(parse_access_list(text)),
+    "macs": lambda text, interfaces: switch_configuration(parse_macs(text), interfaces),
+}
+_WITH_INTERFACES = ("iptables", "nftables", "macs")
+_KEYS: Mapping[str, frozenset[str]] = {
+    "box": frozenset({*_READERS, "text", "unknown", "interfaces"}), "host": frozenset({"address", "addresses"}),
+}
+
+
+def load_network(path: Path | str) -> Network:
+    """A network from a TOML file: ``[box.NAME]`` with ``click`` or another system's table (a file beside it) or ``text``, ``[host.NAME]``
+    with ``address`` or ``addresses``, ``links = ["host box:interface", "a:1 b:0 mtu 1400", …]``, and ``graph``: a file of links.
+    Raises NetworkError, ConfigurationError."""
+    path = Path(path)
+    try:
+        content = tomllib.loads(_read(path))
+    except tomllib.TOMLDecodeError as error:
+        raise NetworkError(f"{path}: {error}") from None
+    try:
+        return _network(content, path.parent)
+    except NetworkError as error:
+        raise NetworkError(f"{path}: {error}") from None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise NetworkError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _network(content: dict[str, Any], folder: Path) -> Network:
+    network = Network()
+    for key in content:
+        if key not in ("box", "host", "links", "graph"):
+            raise NetworkError(f"'{key}' is not understood (there are box, host, links and graph)")
+    for kind, known in _KEYS.items():
+        for name, values in _table(content, kind).items():
+            if not isinstance(values, dict) or set(values) - known:
+                raise NetworkError(f"[{kind}.{name}]: expected {' or '.join(sorted(known))}")
+            if kind == "box":
+                text, file = _configuration(name, values, folder)
+                network.add_box(name, text, file=file, unknown=_texts(values.get("unknown", []), f"[box.{name}]: unknown"))
+            else:
+                addresses = values.get("addresses", [values["address"]] if "address" in values else [])
+                network.add_host(name, _texts(addresses, f"[host.{name}]: addresses"))
+    links = content.get("links", [])
+    if not isinstance(links, list):
+        raise NetworkError("links are a list of texts such as \"client fw:0\"")
+    for link in links:
+        _link(network, link)
+    if "graph" in content:
+        _graph(network, content["graph"], folder)
+    return network
+
+
+def _link(network: Network, link: object) -> None:
+    words = link.split() if isinstance(link, str) else []
+    mtu = words[3] if len(words) == 4 and words[2] == "mtu" else ""
+    if len(words) != 2 and not (mtu.isdigit() and 68 <= int(mtu) <= 0xFFFF):
+        raise NetworkError(f"link {link!r}: expected two ends, such as \"client fw:0\", or \"client fw:0 mtu 1400\" (68 to 65535)")
+    network.link(words[0], words[1], mtu=int(mtu) if mtu else None)
+
+
+def _graph(network: Network, file: object, folder: Path) -> None:
+    """Links of a graph. An end without a port is the interface that has the other node's name."""
+    if not isinstance(file, str):
+        raise NetworkError("graph: the name of a file is expected")
+    try:
+        edges = parse_graph(_read(folder / file))
+    except TableError as error:
+        raise NetworkError(f"graph: {folder / file}: {error}") from None
+    for ends in edges:
+        texts = [node if node in network.hosts else f"{node}:{port or other}" for (node, port), (other, _) in (ends, ends[::-1])]
+        network.link(*texts)
+
+
+def _texts(values: Any, what: str) -> list[str]:
+    if not isinstance(values, list) or not all(isinstance(v, str) for v in values):
+        raise NetworkError(f"{what}: a list of texts is expected")
+    return values
+
+
+def _table(content: dict[str, Any], kind: str) -> dict[str, Any]:
+    found = content.get(kind, {})
+    if not isinstance(found, dict):
+        raise NetworkError(f"'{kind}' is not a table; write [{kind}.NAME]")
+    return found
+
+
+def _configuration(name: str, values: dict[str, Any], folder: Path) -> tuple[str, str]:
+    """(text, file) of a box."""
+    given = [key for key in (*_READERS, "text") if key in values]
+    if len(given) != 1 or not isinstance(values[given[0]], str):
+        raise NetworkError(f"[box.{name}]: give one of {', '.join(_READERS)} (files) and text (a configuration)")
+    interfaces = _texts(values.get("interfaces", []), f"[box.{name}]: interfaces")
+    if interfaces and given[0] not in _WITH_INTERFACES:
+        raise NetworkError(f"[box.{name}]: interfaces are given with {', '.join(_WITH_INTERFACES)}; others name their own")
+    if given == ["text"]:
+        return values["text"], name
+    file = folder / values[given[0]]
+    try:
+        return _READERS[given[0]](_read(file), interfaces), str(file)
+    except NetworkError as error:
+        raise NetworkError(f"[box.{name}]: {error}") from None
+    except TableError as error:
+        raise NetworkError(f"[box.{name}]: {file}: {error}") from None
