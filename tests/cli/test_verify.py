@@ -47,7 +47,7 @@ def test_without_assertions_it_is_told_who_reaches_whom(box: str, capsys: pytest
 
 def test_the_policy_beside_a_file_is_the_question(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", str(EXAMPLES / "mobile.toml"), "-b"]) == 0
-    assert capsys.readouterr().out.endswith("4 of 4 hold\n")
+    assert capsys.readouterr().out.endswith("6 of 6 hold\n")
 
 
 def test_results_as_json_junit_and_capture(box: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

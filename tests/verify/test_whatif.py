@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from penstock.verify.box import Box
-from penstock.verify.difference import differences
-from penstock.verify.network import Network
+from penstock.verify.difference import differences, network_differences
+from penstock.verify.network import Network, NetworkError
 from penstock.verify.policy import parse_policy
+from penstock.verify.readers.routes import parse_routes, router_configuration
 from penstock.verify.replay import Dataplane
-from penstock.verify.whatif import variations, what_if
+from penstock.verify.whatif import replacements, variations, what_if
 
 FORK = """FromDevice(a) -> Strip(14) -> CheckIPHeader -> c :: IPClassifier(dst net 10.1.0.0/16, -); c[0] -> Unstrip(14) -> ToDevice(b);
 c[1] -> Unstrip(14) -> ToDevice(c); FromDevice(b) -> t :: Null -> ToDevice(a); FromDevice(c) -> t;"""
@@ -69,6 +70,46 @@ def test_a_difference_is_shown_by_a_packet_with_which_compiled_code_differs(one:
     found = next(iter(differences(*boxes)))
     outcomes = []
     for box in boxes:
-        with Dataplane(box.flat(), sorted({*box.interfaces, found.interface})) as dataplane:
-            outcomes.append(dataplane.send(found.interface, found.sent))
+        with Dataplane(box.flat(), sorted({*box.interfaces, found.where})) as dataplane:
+            outcomes.append(dataplane.send(found.where, found.sent))
     assert outcomes[0] != outcomes[1]
+
+
+def router(routes: str) -> str:
+    return router_configuration(parse_routes(routes))
+
+
+def two_routers(second: str) -> Network:
+    network = Network()
+    network.add_host("h")
+    network.add_host("g")
+    network.add_box("a", router("0.0.0.0/0 b\n10.0.0.0/8 h"))
+    network.add_box("b", router(second))
+    for one, other in (("h", "a:h"), ("a:b", "b:a"), ("b:g", "g")):
+        network.link(one, other)
+    return network
+
+
+def test_networks_are_compared_by_what_becomes_of_their_hosts_packets() -> None:
+    one, other = two_routers("0.0.0.0/0 g\n10.0.0.0/8 a"), two_routers("0.0.0.0/0 g\n10.0.0.0/8 a\n192.0.2.0/24 a")
+    assert list(network_differences(one, one)) == []
+    found = [d for d in network_differences(one, other) if d.where == "h"]
+    assert {d.sent[30:33] for d in found} == {bytes([192, 0, 2])}
+    assert all(d.one[0].startswith("arrives at g as ") and d.other == ("dropped",) for d in found)
+    less = two_routers("0.0.0.0/0 g\n10.0.0.0/8 a")
+    del less.links["h", ""], less.links["a", "h"]
+    assert next(d for d in network_differences(one, less) if d.where == "h").other == ("there is no such host",)
+
+
+def test_a_box_is_replaced_by_another_one() -> None:
+    network = two_routers("0.0.0.0/0 g\n10.0.0.0/8 a")
+    policy = parse_policy("reach udp to 192.0.2.1 from h to g\nreach udp to 192.0.3.1 from h to g", network)
+    better, worse = Box(router("0.0.0.0/0 g\n10.0.0.0/8 a\n11.0.0.0/8 g")), Box(router("0.0.0.0/0 g\n192.0.2.0/24 a"))
+    (_, none), = what_if(network, policy, replacements(network, {"b": better}))
+    assert none == []
+    (variation, changes), = what_if(network, policy, replacements(network, {"b": worse}))
+    assert variation.text == "with another b" and [c.assertion.text for c in changes] == ["reach udp to 192.0.2.1 from h to g"]
+    with pytest.raises(NetworkError, match="the other 'b' has no interface 'a'"):
+        list(replacements(network, {"b": Box(router("0.0.0.0/0 g"))}))
+    with pytest.raises(NetworkError, match="there is no box 'x'"):
+        list(replacements(network, {"x": better}))

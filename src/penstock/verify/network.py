@@ -98,6 +98,8 @@ class Network:
     links: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     #: how many bytes of IP fit through the links that this is told of, by their ends
     mtus: dict[tuple[str, str], int] = field(default_factory=dict)
+    #: what may have happened before anything else is sent: what is known then, and what boxes remember; nothing did where this is empty
+    before: tuple[tuple[Path, States], ...] = ()
     #: what questions were asked already, and what became of the packets; forgotten when the network changes
     asked: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -181,6 +183,12 @@ class Network:
              *, interface: str = "") -> list[Way]:
         """All ways of a packet that a host sends, or that a box is given at ``interface``."""
         self.seen.add(node)
+        if state is None and self.before:
+            found = []
+            for known, remembered in self.before:
+                both = known.joined(path.facts if path else ())
+                found += [] if both is None else self.send(node, packet, both, remembered, interface=interface)
+            return found
         if node in self.hosts:
             if node in self.cut:
                 nowhere = Place(node, text="the host's link is cut")
@@ -190,7 +198,7 @@ class Network:
             first = self.links[node, ""]
         else:
             first = self._end(f"{node}:{interface}")
-        found: list[Way] = []
+        found = []
         work: list[_Item] = []
         item = _Item(*first, packet, path or Path(), dict(state or {}), None, {})
         if node in self.hosts:

@@ -22,9 +22,10 @@ PACKETS from A to B passes BOX       none gets there without
 isolate A B                          neither can send the other anything
 no spoofing from A                   nothing gets out of A with an address that is not its own
 no loops
+after PACKETS from A to B: ASSERTION when they have got there (tcp: when a connection is open), and boxes remember it
 not ASSERTION                        it does not hold, and that is known
-PACKETS is any, tcp, udp or icmp, then: src PREFIX, to PREFIX, port N[-M], src port N[-M], proto N, fragments, options;
-!PREFIX is all others."""
+PACKETS is any, tcp, udp or icmp, then: src PREFIX, to PREFIX, port N[-M], src port N[-M], proto N, length N[-M], df, no-df, fragments,
+options; allow tcp length N: a connection opens, and carries segments of that length each way. !PREFIX is all others."""
 
 
 class PolicyError(ValueError):
@@ -64,6 +65,8 @@ def parse_policy(text: str, network: Network) -> list[Assertion]:
 def _assertion(words: list[str], network: Network) -> Callable[[Network], Answer]:
     if words[0] == "not" and len(words) > 1:
         return _negated(_assertion(words[1:], network))
+    if words[0] == "after":
+        return _after(words[1:], network)
     if words == ["no", "loops"]:
         return questions.no_loops
     if words[:2] == ["no", "spoofing"]:
@@ -107,6 +110,18 @@ def _negated(ask: Callable[[Network], Answer]) -> Callable[[Network], Answer]:
         return made
 
     return answer
+
+
+def _after(words: list[str], network: Network) -> Callable[[Network], Answer]:
+    """``PACKETS from A to B: ASSERTION``."""
+    at = next((i for i, word in enumerate(words) if word.endswith(":")), None)
+    if at is None or at + 1 == len(words):
+        raise PolicyError("expected 'after PACKETS from A to B: ASSERTION'")
+    source, target, left = _ends([*words[:at], words[at][:-1]], network)
+    if "any" in (source, target):
+        raise PolicyError("expected 'after PACKETS from A to B: ASSERTION', with one host each")
+    traffic, then = parse_traffic(left), _assertion(words[at + 1:], network)
+    return lambda n: questions.after(n, source, target, traffic, then)
 
 
 def _split(words: list[str], at: str) -> tuple[list[str], list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,7 +19,9 @@ from penstock.verify.substitution import evaluate
 from penstock.verify.terms import Value, Var
 from penstock.verify.traffic import Traffic
 
-__all__ = ["Answer", "Witness", "converse", "deny", "isolated", "no_loops", "no_spoofing", "reach", "reach_all", "unchanged", "waypoint"]
+__all__ = [
+    "Answer", "Witness", "after", "converse", "deny", "isolated", "no_loops", "no_spoofing", "reach", "reach_all", "unchanged", "waypoint",
+]
 
 #: so many boxes are worth to look at all addresses at once, and that NumPy is loaded for it
 _MANY_BOXES = 8
@@ -32,6 +35,8 @@ class Witness:
     way: Way
     sent: bytes
     numbers: dict[Var, int]
+    #: whether nothing has to be sent before it
+    is_first: bool = True
 
     @property
     def arrived(self) -> bytes:
@@ -179,6 +184,24 @@ def isolated(network: Network, one: str, other: str) -> Answer:
         made = deny(network, other, one, everything)
     made.question = f"are {one} and {other} isolated from each other?"
     return made
+
+
+def after(network: Network, source: str, target: str, traffic: Traffic, ask: Callable[[Network], Answer]) -> Answer:
+    """A question that is asked when such packets have got from one host to another (by TCP: when a connection is open)."""
+    network.host(target)
+    if traffic.protocol == "tcp":
+        opened = [(c.ways[-1].path, c.ways[-1].state) for c in connect(network, source, target, traffic) if c.works]
+    else:
+        made = [traffic.packet(protocol, source=network.addresses(source), name="before") for protocol in traffic.protocols]
+        ways = [way for one in made if one is not None for way in network.send(source, *one)]
+        opened = [(way.path, way.state) for way in ways if way.kind == "delivered" and way.node == target]
+    if not opened:
+        question = f"what if {traffic.text} got from {source} to {target}?"
+        return Answer(question, "no", f"none of what is to come first arrives at {target}", assumptions=assumptions(network))
+    answer = ask(replace(network, before=tuple(opened), asked={}))
+    if answer.witness is not None:
+        answer.witness.is_first = False
+    return answer
 
 
 def no_loops(network: Network) -> Answer:

@@ -1,15 +1,16 @@
-"""What would change: each box taken out, each link cut, one at a time."""
+"""What would change: each box taken out, each link cut, a box replaced by another one, one at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from penstock.verify.network import Network
+from penstock.verify.box import Box
+from penstock.verify.network import Network, NetworkError
 from penstock.verify.policy import Assertion
 from penstock.verify.questions import Answer
 
-__all__ = ["Change", "Variation", "variations", "what_if"]
+__all__ = ["Change", "Variation", "replacements", "variations", "what_if"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,18 @@ def variations(network: Network) -> Iterator[Variation]:
             yield Variation(f"without the link {text}", _less(network, links), frozenset({one[0], other[0]}))
 
 
+def replacements(network: Network, boxes: Mapping[str, Box]) -> Iterator[Variation]:
+    """The network with another box in the place of one, for each of them. Raises NetworkError where it lacks an interface."""
+    for name, box in boxes.items():
+        if name not in network.boxes:
+            raise NetworkError(f"there is no box '{name}' (there are {', '.join(network.boxes)})")
+        missing = sorted({end[1] for end in network.links if end[0] == name} - set(box.interfaces))
+        if missing:
+            raise NetworkError(f"the other '{name}' has no interface '{missing[0]}', which is linked")
+        changed = replace(network, boxes=network.boxes | {name: box}, asked={}, seen=set())
+        yield Variation(f"with another {name}", changed, frozenset({name}))
+
+
 def _less(network: Network, links: dict[tuple[str, str], tuple[str, str]]) -> Network:
     made = replace(network, links=links, asked={}, seen=set())
     # Hosts that nothing leads to any more stay: what they send goes nowhere.
@@ -51,15 +64,19 @@ def _less(network: Network, links: dict[tuple[str, str], tuple[str, str]]) -> Ne
     return made
 
 
-def what_if(network: Network, assertions: Sequence[Assertion]) -> Iterator[tuple[Variation, list[Change]]]:
-    """For each variation the assertions whose answer changes. One that no packet of which came near is not asked again."""
+def what_if(network: Network, assertions: Sequence[Assertion], others: Iterable[Variation] | None = None,
+            ) -> Iterator[tuple[Variation, list[Change]]]:
+    """For each variation the assertions whose answer changes. One that no packet of which came near is not asked again.
+
+    ``others``: what is tried in the place of :func:`variations`.
+    """
     before: list[tuple[Assertion, Answer, frozenset[str]]] = []
     for assertion in assertions:
         network.asked.clear()
         network.seen.clear()
         answer = assertion.check(network)
         before.append((assertion, answer, frozenset(network.seen)))
-    for variation in variations(network):
+    for variation in variations(network) if others is None else others:
         changes: list[Change] = []
         for assertion, answer, visited in before:
             if not visited & variation.boxes:

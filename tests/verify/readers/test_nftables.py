@@ -18,7 +18,9 @@ from tests.verify.readers.walls import holds, walled
 
 RULESET = """#!/usr/sbin/nft -f
 flush ruleset
-table ip6 filter { chain forward { type filter hook forward priority 0; policy accept; } }
+table ip6 filter {
+    chain forward { type filter hook forward priority 0; policy accept; }
+}
 table inet fw {
     set bad {
         type ipv4_addr
