@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import time
 from pathlib import Path
 
 import pytest
 
 from penstock.cli.main import main
+from penstock.lang.arguments import parse_ip
+from penstock.packet.build import ipv4_header, udp_datagram
 from penstock.toolstack import DomainSpec, Toolstack, VifSpec
 from penstock.verify.platform import network_of
 from penstock.verify.policy import parse_policy
@@ -45,3 +49,43 @@ def test_what_a_toolstack_tells_of_its_domains_is_enough(tmp_path: Path) -> None
         told = Service(toolstack).call("list", {})
     network = network_of(told)
     assert list(network.boxes) == ["one"] and network.boxes["one"].interfaces == ["0", "1"]
+
+
+NAT = ("FromDevice(0) -> Strip(14) -> CheckIPHeader -> rw :: IPRewriter(pattern 203.0.113.1 1024-65535 - - 0 1, drop) -> Unstrip(14) -> ToDevice(1); "
+       "FromDevice(1) -> Strip(14) -> CheckIPHeader -> [1] rw; rw[1] -> Unstrip(14) -> ToDevice(0)")
+
+
+def test_flows_that_run_count_where_they_are_asked_for(tmp_path: Path) -> None:
+    from penstock.toolstack.service import Service
+
+    file = tmp_path / "nat.click"
+    file.write_text(NAT)
+    with Toolstack() as toolstack:
+        domain = toolstack.create(DomainSpec("nat", click=str(file), vif=(VifSpec(), VifSpec())))
+        service = Service(toolstack)
+        router = domain.instance().router
+        assert service.call("tables", {"name": "nat"}) == {}
+        frame = udp("10.0.0.5", 4000, "198.51.100.7", 53)
+        domain.ports[0].send(frame)
+        deadline = time.monotonic() + 10
+        while not router.by_name["rw"].table.entries and time.monotonic() < deadline:  # type: ignore[attr-defined]
+            time.sleep(0.01)
+        told, tables = service.call("list", {}), service.call("tables", {"name": "nat", "number": 0})
+    for vif, bridge in zip(told[0]["vifs"], ("inside", "outside")):
+        vif["bridge"] = bridge
+    tables = json.loads(json.dumps(tables))
+    assert len(tables["rw.table"]) == 2
+    policy = "deny any from outside to inside"
+    fresh, running = network_of(told), network_of(told, tables=lambda name, number: tables)
+    (before,), (now,) = ([a.check(n) for a in parse_policy(policy, n)] for n in (fresh, running))
+    assert before.holds and now.verdict == "no" and now.witness is not None
+    sent, arrived = now.witness.sent, now.witness.arrived
+    assert sent[26:30] == bytes([198, 51, 100, 7]) and arrived[30:34] == bytes([10, 0, 0, 5]) and arrived[36:38] == (4000).to_bytes(2, "big")
+    (narrower,) = [a.check(running) for a in parse_policy("deny udp src port 54 from outside to inside", running)]
+    assert narrower.holds
+
+
+def udp(source: str, source_port: int, target: str, target_port: int) -> bytes:
+    addresses = parse_ip(source), parse_ip(target)
+    body = udp_datagram(source_port, target_port, b"hello", b"".join(a.to_bytes(4, "big") for a in addresses))
+    return bytes(12) + b"\x08\x00" + ipv4_header(*addresses, 17, len(body), ttl=64) + body

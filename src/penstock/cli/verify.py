@@ -31,6 +31,7 @@ def add_arguments(name: str, parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", nargs="?", help="a network (.toml) or a Click configuration", metavar="FILE")
     parser.add_argument("assertion", nargs="*", help="assertions, one an argument", metavar="ASSERTION")
     parser.add_argument("--live", action="store_true", help="in the place of FILE: the domains that run, and the switches that join them")
+    parser.add_argument("--flows", action="store_true", help="with --live: what boxes remember of running flows counts too")
     parser.add_argument("-p", "--policy", action="append", default=[], metavar="FILE", help="a file of assertions, one a line")
     parser.add_argument("-b", "--brief", action="store_true", help="verdicts only")
     parser.add_argument("--replay", action="store_true", help="send each example through the compiled configurations, and compare")
@@ -58,14 +59,15 @@ def _text(file: str) -> str:
         raise NetworkError(f"{file}: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _running() -> Network:
+def _running(*, with_flows: bool) -> Network:
     from penstock.toolstack import Client, DomainError
     from penstock.verify.network import NetworkError
     from penstock.verify.platform import network_of
 
     try:
         with Client(start=False) as client:
-            return network_of(client.list())
+            flows = (lambda name, number: client.tables(name=name, number=number)) if with_flows else None
+            return network_of(client.list(), tables=flows)
     except DomainError as error:
         raise NetworkError(str(error)) from None
 
@@ -121,7 +123,7 @@ def main(name: str, args: argparse.Namespace) -> int:
         return 2
     try:
         if args.live:
-            network = _running()
+            network = _running(with_flows=args.flows)
         elif args.same_as:
             return _compare(args.file, args.same_as)
         elif args.summary:

@@ -11,7 +11,7 @@ from penstock.datapath.packet import Packet, take
 from penstock.datapath.source import datapath
 from penstock.packet.integers import IntType, u32, u64, u128
 
-__all__ = ["NONE", "PacketRing", "Table"]
+__all__ = ["NONE", "PacketRing", "Table", "tables_in"]
 
 #: the index that Table gives where there is no entry
 NONE = 0xFFFF_FFFF
@@ -338,3 +338,12 @@ class Table(Stateful):
     @property
     def entry_size_bytes(self) -> int:
         return size_and_alignment(self.entry)[0]
+
+
+def tables_in(owner: Stateful, path: str = "") -> Iterator[tuple[str, Table]]:
+    """The tables that an object holds, also within others that it holds, by where they are in it: ``table``, ``cache.table``."""
+    for name, item in owner.state_objects():
+        if isinstance(item, Table):
+            yield path + name, item
+        elif isinstance(item, Stateful):
+            yield from tables_in(item, f"{path}{name}.")

@@ -10,12 +10,12 @@ import ipaddress
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from penstock.datapath.containers import Table
+from penstock.datapath.containers import Table, tables_in
 from penstock.datapath.memory import StructView
 from penstock.isolation.machine import Instance
 from penstock.toolstack.errors import DomainError
 
-__all__ = ["Match", "by_source", "move_flows"]
+__all__ = ["Match", "by_source", "move_flows", "tables_of"]
 
 #: given an entry's key and value, whether it is to move
 Match = Callable[[tuple[int, ...], StructView], bool]
@@ -48,6 +48,18 @@ def move_flows(source: Instance, target: Instance, element: str, match: Match, *
         with source.machine.held(), target.machine.held():
             moved += sum(_move(here, there, i, match) for i in wanted[start : start + _BATCH])
     return moved
+
+
+def tables_of(instance: Instance) -> dict[str, list[tuple[int, tuple[int, ...], dict[str, int]]]]:
+    """What is in the tables of a configuration at one moment: (index, key, value) of every entry, by ``element.table``."""
+    found: dict[str, list[tuple[int, tuple[int, ...], dict[str, int]]]] = {}
+    with instance.machine.held():
+        for element in instance.router.elements:
+            for path, table in tables_in(element):
+                entries = [(i, entry) for i in table.indices() if (entry := table.look(i)) is not None]
+                if entries:
+                    found[f"{element.name}.{path}"] = [(i, key, _values(value, table.value_kind)) for i, (key, value) in entries]
+    return found
 
 
 def _table(instance: Instance, element: str, name: str) -> Table:

@@ -27,7 +27,7 @@ from penstock.toolstack.client import ENDING, MIGRATE_REQUEST
 from penstock.toolstack.domain import Domain
 from penstock.toolstack.domainfile import DomainFileError, from_values, load
 from penstock.toolstack.errors import DomainError
-from penstock.toolstack.flows import by_source
+from penstock.toolstack.flows import by_source, tables_of
 from penstock.toolstack.migrate import receive, send
 from penstock.toolstack.pool import MachinePool
 from penstock.toolstack.switchverbs import OpenedPort, SwitchVerbs
@@ -158,6 +158,9 @@ class Service:
 
     def do_changes(self, since: int, wait_s: float = 0.0) -> tuple[int, list[tuple[str, int, str]]]:
         return self.toolstack.changes(since, min(wait_s, 60.0))
+
+    def do_tables(self, name: str, number: int | None = None) -> dict[str, list[Any]]:
+        return tables_of(self.toolstack.find(name).instance(number))
 
     def do_move_flows(self, name: str, target: str, element: str, source_prefix: str) -> int:
         return self.toolstack.move_flows(name, target, element, by_source(source_prefix))

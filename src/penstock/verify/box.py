@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
 
+from penstock.datapath.containers import tables_in
 from penstock.elements import Element, catalog
 from penstock.lang.configuration import Configuration
 from penstock.lang.load import flatten
@@ -142,6 +143,21 @@ class Box:
                 self.inputs[port.port_name] = element.index  # type: ignore[union-attr]
             elif type(element).__name__ == "ToRing":
                 self.outputs[element.index] = port.port_name  # type: ignore[union-attr]
+
+    def load_tables(self, tables: Mapping[str, Sequence[tuple[int, Sequence[int], Mapping[str, int]]]]) -> None:
+        """Put into tables (``element.table``) what was in those of a running configuration: (index, key, value) of each entry.
+
+        LookupError where there is none of that name, or no room.
+        """
+        known = {f"{element.name}.{path}": table for element in self.router.elements for path, table in tables_in(element)}
+        for name, entries in tables.items():
+            table = known.get(name)
+            if table is None or len(entries) > table.capacity:
+                raise LookupError(f"there is no table '{name}' for {len(entries)} entries")
+            places = {index: place for place, (index, _, _) in enumerate(entries)}
+            links: tuple[str, ...] = table.value_kind.LINKS
+            linked = [{link: places.get(value[link], value[link]) for link in links} for _, _, value in entries]
+            table.load({tuple(key): {**value, **other} for (_, key, value), other in zip(entries, linked)})
 
     def flat(self) -> Configuration:
         """The configuration, with interfaces in the place of files. Raises ConfigurationError."""

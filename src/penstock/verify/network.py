@@ -108,14 +108,20 @@ class Network:
     #: hosts that are there and linked to nothing since a link was cut
     cut: frozenset[str] = frozenset()
 
-    def add_box(self, name: str, text: str, *, file: str = "config", unknown: Iterable[str] = ()) -> None:
-        """A box with a configuration; ``unknown`` are parts of its state (``element.field``) that may be anything.
+    def add_box(self, name: str, text: str, *, file: str = "config", unknown: Iterable[str] = (),
+                tables: Mapping[str, Any] | None = None) -> None:
+        """A box with a configuration; ``unknown`` are parts of its state (``element.field``) that may be anything, ``tables`` what is in
+        its tables (see :meth:`Box.load_tables`).
 
         Boxes with the same text share what is made of it. Raises ConfigurationError, NetworkError.
         """
         self._check_name(name)
         key = (text, tuple(unknown))
         try:
+            if tables:
+                self.boxes[name] = Box(text, name=name, file=file, unknown=key[1])
+                self.boxes[name].load_tables(tables)
+                return
             self.boxes[name] = self._made.get(key) or Box(text, name=name, file=file, unknown=key[1])
         except LookupError as error:
             raise NetworkError(f"box '{name}': {error.args[0]}") from None

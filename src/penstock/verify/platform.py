@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from penstock.verify.network import Network, NetworkError
@@ -10,8 +10,14 @@ from penstock.verify.network import Network, NetworkError
 __all__ = ["network_of"]
 
 
-def network_of(domains: Iterable[Mapping[str, Any]]) -> Network:
+#: what is in the tables of a domain's configuration, by its number: see Box.load_tables
+Tables = Callable[[str, int], Mapping[str, Any]]
+
+
+def network_of(domains: Iterable[Mapping[str, Any]], *, tables: Tables | None = None) -> Network:
     """From what ``penstock vm list --json`` tells. A domain with several configurations is a box for each: ``name.0``, ``name.1``.
+
+    ``tables`` gives what is in a domain's tables; where it is not given, they are as they were installed.
 
     Each switch or bridge is a box that gives a frame to everybody else on it, which allows at least what any module of a switch
     does, and a host of its name: whoever is there besides domains. Raises NetworkError, ConfigurationError.
@@ -22,7 +28,8 @@ def network_of(domains: Iterable[Mapping[str, Any]]) -> Network:
         running = [c for c in domain["configurations"] if c["text"]]
         for configuration in running:
             name = domain["name"] if len(running) == 1 else f"{domain['name']}.{configuration['number']}"
-            network.add_box(name, configuration["text"], file=f"{name} ({configuration['name']})")
+            there = tables(domain["name"], configuration["number"]) if tables is not None else {}
+            network.add_box(name, configuration["text"], file=f"{name} ({configuration['name']})", tables=there)
             for interface in network.boxes[name].interfaces:
                 bridge = _bridge(domain, interface)
                 if bridge:

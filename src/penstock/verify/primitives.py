@@ -17,6 +17,7 @@ from penstock.datapath.pool import PacketPool
 from penstock.datapath.sched import Driver
 from penstock.elements.classification import ClassifyingElement
 from penstock.verify import terms
+from penstock.verify.errors import NotDecided
 from penstock.verify.forwarding import partition_of
 from penstock.verify.intervals import Intervals
 from penstock.verify.packet import SymbolicPacket
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["call_primitive", "is_primitive"]
 
 
+#: entries with keys of several parts that are tried one by one
+_MAX_FITTING = 500
 #: receivers all of whose functions that are not inlined have a meaning here
 _TYPES = (Table, LPM, Random, Clock, Driver, HostRing)
 
@@ -98,11 +101,7 @@ def _installed(executor: Executor, table: Table, key: tuple[Value, ...]) -> int:
         found = table.index_of(key)  # type: ignore[arg-type]
         return NONE if found is None else found
     if len(key) > 1:
-        for i in table.indices():
-            entry = table.look(i)
-            if entry and all(executor.decide(terms.compare("eq", a, b, kind.bits)) for a, b, kind in zip(key, entry[0], table.key_kinds)):
-                return i
-        return NONE
+        return _one_of(executor, table, key)
     groups = _groups(table)
     domain = executor.path.of(key[0])
     fitting = [(i, numbers) for i, numbers in groups if numbers & domain]
@@ -112,6 +111,19 @@ def _installed(executor: Executor, table: Table, key: tuple[Value, ...]) -> int:
     index, numbers = options[executor.choose(len(options))]
     executor.within(key[0], numbers)
     return index
+
+
+def _one_of(executor: Executor, table: Table, key: tuple[Value, ...]) -> int:
+    """Each entry that the key can be is a way of its own."""
+    domains = [executor.path.of(part) for part in key]
+    fitting = [(i, entry[0]) for i in table.indices() if (entry := table.look(i)) is not None
+               and all(number in domain for number, domain in zip(entry[0], domains))]
+    if len(fitting) > _MAX_FITTING:
+        raise NotDecided(f"{len(fitting):,} entries of a table may be meant (more than {_MAX_FITTING}): ask about fewer packets")
+    for i, there in fitting:
+        if executor.decide_whole(_same(executor, table, key, there)):
+            return i
+    return NONE
 
 
 _grouped: WeakKeyDictionary[Table, list[tuple[int, Intervals]]] = WeakKeyDictionary()
