@@ -102,12 +102,9 @@ def _run(args: argparse.Namespace) -> int:
             for step in steps:
                 last = step
         else:
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-            from rich.progress import Progress as Bar
+            from penstock.cli.progress import progress_bar
 
-            columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
-            with Bar(*columns, console=Console(stderr=True)) as bar:
+            with progress_bar() as bar:
                 task = bar.add_task("paths", total=total, completed=done)
                 for last in steps:
                     bar.update(task, completed=last.done)

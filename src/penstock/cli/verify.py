@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from penstock.cli.progress import watched
 
 if TYPE_CHECKING:
     from penstock.verify.network import Network
@@ -138,7 +141,7 @@ def main(name: str, args: argparse.Namespace) -> int:
         if args.what_if or args.replace:
             return _what_if(network, assertions, args.replace)
         results: list[tuple[Assertion, Answer, float]] = []
-        for assertion in assertions:
+        for assertion in watched(assertions, len(assertions)):
             started = time.perf_counter()
             try:
                 answer = _check(assertion, network)
@@ -192,7 +195,8 @@ def _what_if(network: Network, assertions: list[Assertion], replaced: list[str])
             raise NetworkError(f"--replace {text}: expected BOX=FILE")
         boxes[name] = Box(_text(file), name=name, file=file)
     kept = count = 0
-    for variation, changes in what_if(network, assertions, replacements(network, boxes) if boxes else None):
+    total = len(boxes) or len(network.boxes) + len(network.links) // 2
+    for variation, changes in watched(what_if(network, assertions, replacements(network, boxes) if boxes else None), total):
         count += 1
         kept += not changes
         for change in changes:
@@ -299,6 +303,7 @@ def _readable(text: str) -> str:
 
 
 def _show(assertion: Assertion, answer: Answer, network: Network, args: argparse.Namespace) -> None:
+    from penstock.verify.contradiction import contradictions
     from penstock.verify.describe import describe_frame, describe_set, ends_of, steps_of
 
     print(f"{_MARK[answer.verdict]:5}  {assertion.text}")
@@ -309,6 +314,8 @@ def _show(assertion: Assertion, answer: Answer, network: Network, args: argparse
     if witness is None and not answer.holds:
         for line in ends_of(answer.ways):
             print(f"       end:     {line}")
+        for contradiction in contradictions(network, answer.ways):
+            print(f"       against: {contradiction}")
     if witness is not None:
         lines = describe_set(witness.way.path)
         if lines:
@@ -336,11 +343,14 @@ def _replayed(answer: Answer, network: Network) -> str:
 
 
 def _as_dict(assertion: Assertion, answer: Answer, seconds: float, network: Network, args: argparse.Namespace) -> dict[str, Any]:
+    from penstock.verify.contradiction import contradictions
     from penstock.verify.describe import describe_set, fact_text
 
+    against = contradictions(network, answer.ways) if not answer.holds and answer.witness is None else []
     found: dict[str, Any] = {
         "assertion": assertion.text, "line": assertion.line, "question": answer.question, "verdict": answer.verdict, "text": answer.text,
         "conditions": answer.conditions, "assumptions": answer.assumptions, "seconds": round(seconds, 6), "example": None,
+        "contradictions": [dataclasses.asdict(contradiction) for contradiction in against],
     }
     witness = answer.witness
     if witness is not None:

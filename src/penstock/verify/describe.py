@@ -11,7 +11,7 @@ from penstock.verify.network import Way
 from penstock.verify.packet import SymbolicPacket, fields_of
 from penstock.verify.path import Fact, Path
 from penstock.verify.substitution import variables
-from penstock.verify.terms import Linear, Ones, Op, Slice, Term, Value, Var
+from penstock.verify.terms import Linear, Ones, Op, Slice, Term, Value, Var, flat
 
 __all__ = [
     "changes_of", "deciding_rule", "describe_frame", "describe_numbers", "describe_set", "ends_of", "fact_text", "number_text",
@@ -92,7 +92,7 @@ def _condition(condition: Value, truth: bool) -> str:
     if name == "not":
         return _condition(parts[0], not truth)
     if name in ("and", "or") and condition.bits == 1:
-        texts = [_condition(part, True) for part in _flat(name, condition)]
+        texts = [_condition(part, True) for part in flat(name, condition)]
         return f" {name} ".join(texts) if truth else f"not: {f' {name} '.join(texts)}"
     if name not in ("eq", "lt", "le", "in"):
         return str(condition) if truth else f"not ({condition})"
@@ -116,13 +116,6 @@ def _condition(condition: Value, truth: bool) -> str:
         low = left.key[1]
         text, inner = str(left.key[0]), Intervals(tuple((a << low, (b + 1 << low) - 1) for a, b in inner.parts))
     return f"{text} is {'' if truth else 'not '}{_listing(text, inner)}"
-
-
-def _flat(name: str, condition: Value) -> list[Value]:
-    """The parts of ``and`` within ``and``."""
-    if isinstance(condition, Op) and condition.bits == 1 and condition.key[0] == name:
-        return [inner for part in condition.key[1:] for inner in _flat(name, part)]
-    return [condition]
 
 
 def is_told_by_parts(fact: Fact) -> bool:

@@ -24,7 +24,7 @@ from penstock.verify.terms import Join, Op, Term, Value
 if TYPE_CHECKING:
     from penstock.verify.executor import Executor
 
-__all__ = ["branches", "first_rule"]
+__all__ = ["asked_by_rules", "branches", "first_rule"]
 
 _NO_OUTPUT = 0xFFFF
 
@@ -73,17 +73,35 @@ def _possible(path: Path, element: ClassifyingElement, packet: SymbolicPacket, p
         condition = _condition(tree, words)
         if condition == 0:
             continue
-        text = f"rule {number}: {' '.join(texts[number].split())}" if number < len(texts) else f"rule {number}"
         output = port if port >= 0 else _NO_OUTPUT
-        yield _Rule(condition, output, place._replace(text=text), _box(condition))
+        yield _Rule(condition, output, place._replace(text=_rule_text(number, texts)), _box(condition))
         if condition == 1:
             return
+
+
+def asked_by_rules(path: Path, element: ClassifyingElement, packet: SymbolicPacket) -> Iterator[tuple[str, bool, Tree, Value]]:
+    """For each rule, up to the first one that everything matches: its text, whether it has an output, and the first part of its
+    condition that does not hold here, as a tree and as a value; that is 1 where all of them hold."""
+    texts = _texts(element.arguments)
+    words = _Words(packet, Path())
+    for number, (tree, port) in zip(element.rule_numbers, element.rules_in_order()):
+        parts = [(part, _condition(part, words)) for part in (tree.parts if tree.kind == "and" else [tree])]
+        failing = next(((part, value) for part, value in parts if path.decide(path.simpler(value)) is False), None)
+        holds = all(path.decide(path.simpler(value)) for _, value in parts)
+        if failing is not None or holds:
+            yield _rule_text(number, texts), port >= 0, *(failing or (tree, 1))
+        if holds:
+            return
+
+
+def _rule_text(number: int, texts: list[str]) -> str:
+    return f"rule {number}: {' '.join(texts[number].split())}" if number < len(texts) else f"rule {number}"
 
 
 def _box(condition: Value) -> dict[Term, tuple[int, int]]:
     """An interval for each value that has to be in one for the condition to hold."""
     found: dict[Term, tuple[int, int]] = {}
-    for part in _flat("and", condition):
+    for part in terms.flat("and", condition):
         if not isinstance(part, Op) or part.key[0] not in ("eq", "in"):
             continue
         value, numbers = part.key[1], part.key[2]
@@ -96,15 +114,6 @@ def _box(condition: Value) -> dict[Term, tuple[int, int]]:
         before = found.get(value, (low, high))
         found[value] = max(low, before[0]), min(high, before[1])
     return found
-
-
-def _flat(name: str, condition: Value) -> Iterator[Value]:
-    """The parts of ``and`` within ``and``, or ``or`` within ``or``."""
-    if isinstance(condition, Op) and condition.bits == 1 and condition.key[0] == name:
-        for part in condition.key[1:]:
-            yield from _flat(name, part)
-    else:
-        yield condition
 
 
 class _Overlaps:
@@ -166,7 +175,7 @@ def _exclude(path: Path, rules: Iterable[_Rule]) -> bool:
     """Suppose that none of these rules matches. False where one always does."""
     for rule in rules:
         left = []
-        for part in _flat("and", path.simpler(rule.condition)):
+        for part in terms.flat("and", path.simpler(rule.condition)):
             answer = path.decide(part)
             if answer is False:
                 break
@@ -192,7 +201,7 @@ def branches(path: Path, condition: Value, truth: bool, place: Place) -> list[Pa
             return branches(path, parts[0], not truth, place)
         if name in ("and", "or") and truth == (name == "and"):
             ways = [path]
-            for part in _flat(name, condition):
+            for part in terms.flat(name, condition):
                 if _is_composite(part):
                     ways = [made for way in ways for made in branches(way, part, truth, place)]
                 else:

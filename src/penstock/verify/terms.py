@@ -8,7 +8,7 @@ linear modulo 65,535 (sums.py), so that a checksum that was adjusted is known to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count, pairwise
 from typing import Any
 from weakref import WeakValueDictionary
@@ -33,6 +33,7 @@ __all__ = [
     "divide",
     "equal",
     "extend",
+    "flat",
     "integer_const",
     "invert",
     "join",
@@ -544,6 +545,15 @@ def truth(name: str, a: Value, b: Value) -> Value:
         if isinstance(x, int):
             return (y if x else 0) if name == "and" else (1 if x else y)
     return a if a is b else made(Op, 1, (name, a, b))
+
+
+def flat(name: str, condition: Value) -> Iterator[Value]:
+    """The parts of ``and`` within ``and``, or ``or`` within ``or``."""
+    if isinstance(condition, Op) and condition.bits == 1 and condition.key[0] == name:
+        for part in condition.key[1:]:
+            yield from flat(name, part)
+    else:
+        yield condition
 
 
 def member(value: Value, numbers: Intervals) -> Value:
