@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import random
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from penstock.lang.source import ConfigurationError
 from penstock.verify.errors import NotDecided
 from penstock.verify.hosts import make_packet
 from penstock.verify.network import Network, NetworkError
-from penstock.verify.networkfile import load_network
+from penstock.verify.networkfile import load_network, schema
 from penstock.verify.policy import PolicyError, parse_policy
 from penstock.verify.questions import deny, no_loops, reach, unchanged
 from penstock.verify.replay import as_predicted, replay
@@ -251,3 +252,16 @@ def test_what_was_sent_before_is_remembered(line: str, verdict: str) -> None:
 def test_mistakes_about_what_was_before_are_told(line: str) -> None:
     with pytest.raises(PolicyError, match="expected 'after PACKETS from A to B: ASSERTION'"):
         parse_policy(line, load_network(EXAMPLES / "mobile.toml"))
+
+
+def test_a_network_may_be_json_and_has_a_schema(tmp_path: Path) -> None:
+    content = {"links": ["a x:0", "x:1 b mtu 1400"], "host": {"a": {"address": "10.0.0.0/8"}, "b": {}}, "box": {"x": {"text": WIRE}}}
+    (tmp_path / "n.json").write_text(json.dumps(content))
+    assert load_network(tmp_path / "n.json").mtus == {("x", "1"): 1400, ("b", ""): 1400}
+    for text, problem in (("[]", "expected an object"), ("{", "Expecting property name"), ("[" * 100_000, "recursion")):
+        (tmp_path / "n.json").write_text(text)
+        with pytest.raises(NetworkError, match=problem):
+            load_network(tmp_path / "n.json")
+    made = schema()
+    assert set(made["properties"]) == {"box", "host", "links", "graph"}
+    assert set(made["properties"]["box"]["additionalProperties"]["properties"]) >= {"click", "text", "routes", "nftables", "unknown"}

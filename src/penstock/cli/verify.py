@@ -31,11 +31,12 @@ def add_arguments(name: str, parser: argparse.ArgumentParser) -> None:
     parser.epilog = "assertions:\n  " + GRAMMAR.replace("\n", "\n  ") + (
         "\n\nA Click configuration alone is a network in which each of its interfaces leads to a host of that name.\n"
         "Exit status: 0 all assertions hold, 1 one does not or is undecided, 2 something cannot be understood.")
-    parser.add_argument("file", nargs="?", help="a network (.toml) or a Click configuration", metavar="FILE")
+    parser.add_argument("file", nargs="?", help="a network (.toml, .json) or a Click configuration", metavar="FILE")
     parser.add_argument("assertion", nargs="*", help="assertions, one an argument", metavar="ASSERTION")
     parser.add_argument("--live", action="store_true", help="in the place of FILE: the domains that run, and the switches that join them")
     parser.add_argument("--flows", action="store_true", help="with --live: what boxes remember of running flows counts too")
     parser.add_argument("-p", "--policy", action="append", default=[], metavar="FILE", help="a file of assertions, one a line")
+    parser.add_argument("--opaque", action="store_true", help="elements of unknown classes are no error: they may do anything")
     parser.add_argument("-b", "--brief", action="store_true", help="verdicts only")
     parser.add_argument("--replay", action="store_true", help="send each example through the compiled configurations, and compare")
     parser.add_argument("--pcap", metavar="FILE", help="write the examples as a capture")
@@ -51,6 +52,7 @@ def add_arguments(name: str, parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--graph", metavar="FILE", help="draw the examples' ways (SVG)")
     parser.add_argument("--junit", metavar="FILE", help="write the results for a CI system")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--schema", action="store_true", help="print the JSON schema of a network's file, and do nothing else")
 
 
 def _text(file: str) -> str:
@@ -75,14 +77,14 @@ def _running(*, with_flows: bool) -> Network:
         raise NetworkError(str(error)) from None
 
 
-def _load(file: str) -> Network:
+def _load(file: str, *, opaque: bool) -> Network:
     from penstock.verify.network import Network
     from penstock.verify.networkfile import load_network
 
-    if file.endswith(".toml"):
-        return load_network(file)
+    if file.endswith((".toml", ".json")):
+        return load_network(file, opaque=opaque)
     text = _text(file)
-    network = Network()
+    network = Network(opaque=opaque)
     name = Path(file).stem.replace(":", "_").replace(" ", "_") or "box"
     network.add_box(name, text, file=file)
     for interface in network.boxes[name].interfaces:
@@ -117,6 +119,11 @@ def main(name: str, args: argparse.Namespace) -> int:
     from penstock.verify.network import NetworkError
     from penstock.verify.policy import PolicyError
 
+    if args.schema:
+        from penstock.verify.networkfile import schema
+
+        print(json.dumps(schema(), indent=1))
+        return 0
     if args.live and args.file is not None:
         # What stands there is an assertion.
         args.assertion.insert(0, args.file)
@@ -134,7 +141,7 @@ def main(name: str, args: argparse.Namespace) -> int:
         elif args.tenant:
             return _admit(args.file, args.tenant, args.may_send)
         else:
-            network = _load(args.file)
+            network = _load(args.file, opaque=args.opaque)
         if args.classes:
             return _classes(network, as_json=args.json)
         assertions = _assertions(args, network)
@@ -269,7 +276,7 @@ def _compare(one: str, other: str) -> int:
     from penstock.verify.network import NetworkError
     from penstock.verify.networkfile import load_network
 
-    networks = [file.endswith(".toml") for file in (one, other)]
+    networks = [file.endswith((".toml", ".json")) for file in (one, other)]
     if any(networks) and not all(networks):
         raise NetworkError("--same-as compares two networks (.toml) or two configurations")
     if all(networks):
@@ -337,6 +344,8 @@ def _replayed(answer: Answer, network: Network) -> str:
     assert witness is not None
     if not witness.is_first:
         return "not done: what is sent before it may leave other numbers behind than in the example"
+    if any(box.opaque for box in network.boxes.values()):
+        return "not done: there are elements of unknown classes"
     arrived = replay(network, witness.source, witness.sent)
     text = "; ".join(f"{where} gets {describe_frame(frame)}" for where, frame in arrived) or "nothing comes out"
     return text + (", as predicted" if as_predicted(witness, arrived) else ", NOT as predicted: please report this")

@@ -9,6 +9,7 @@ from penstock.verify.network import Host, Network, NetworkError, Way
 from penstock.verify.networkfile import load_network
 from penstock.verify.policy import Assertion, PolicyError, parse_policy
 from penstock.verify.questions import Answer, Witness
+from penstock.verify.results import Results, check
 from penstock.verify.traffic import Traffic, TrafficError, parse_traffic
 
 __all__ = [
@@ -21,11 +22,13 @@ __all__ = [
     "NetworkError",
     "NotDecided",
     "PolicyError",
+    "Results",
     "Step",
     "Traffic",
     "TrafficError",
     "Way",
     "Witness",
+    "check",
     "load_network",
     "parse_policy",
     "parse_traffic",

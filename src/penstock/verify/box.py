@@ -124,12 +124,15 @@ class Box:
     Its interfaces are those that its FromDevice and ToDevice name. FromDump, ToDump and their like are interfaces too: ``in`` and
     ``out``, or with the elements' names where there are several. Nothing is opened and nothing runs. ``unknown`` names state
     (``element.field``) that may have any value: the answers then say which. LookupError where there is none of that name.
+    With ``opaque`` an element of a class that is not known is no error: it may do anything with packets.
     """
 
     def __init__(self, text: str, *, name: str = "", file: str = "config", unknown: Sequence[str] = (),
-                 library_path: tuple[FilePath, ...] = ()):
+                 library_path: tuple[FilePath, ...] = (), opaque: bool = False):
         self.name = name
-        self._text, self._file, self._library_path = text, file, library_path
+        self._text, self._file, self._library_path, self._takes_unknown = text, file, library_path, opaque
+        #: elements of classes that are not known, by their names
+        self.opaque: dict[str, str] = {}
         self.router = Router(self.flat(), interfaces=_Any(), seed=1)
         self.program = SymbolicProgram(self.router)
         self._known: dict[Any, list[Ending]] = {}
@@ -162,10 +165,15 @@ class Box:
     def flat(self) -> Configuration:
         """The configuration, with interfaces in the place of files. Raises ConfigurationError."""
         diagnostics = Diagnostics()
-        flat = flatten(self._text, file=self._file, known_classes=catalog.is_known, class_names=catalog.class_names,
+        flat = flatten(self._text, file=self._file, known_classes=self._is_class, class_names=catalog.class_names,
                        library_path=self._library_path, diagnostics=diagnostics)
         diagnostics.raise_if_errors()
         self._declared = {use.name: (use.class_name, use.arguments) for use in flat.elements}
+        for use in flat.elements:
+            if not catalog.is_known(use.class_name):
+                self.opaque[use.name] = use.class_name
+                # Something with any ports: it is never run.
+                use.class_name, use.arguments = "Idle", ""
         sources = [use for use in flat.elements if use.class_name in _SOURCES and not flat.ports(use.index)[0]]
         sinks = [use for use in flat.elements if use.class_name in _SINKS]
         for use in sources:
@@ -177,6 +185,10 @@ class Box:
             if use.class_name in _LEFT_OUT:
                 use.class_name, use.arguments = "AddressInfo", ""
         return flat
+
+    def _is_class(self, name: str) -> bool:
+        """Classes have names with a capital letter; a lower-case name that is not known is an element that is not declared."""
+        return catalog.is_known(name) or (self._takes_unknown and name[:1].isupper())
 
     @property
     def interfaces(self) -> list[str]:
@@ -256,8 +268,23 @@ class Box:
         if index in self.outputs:
             steps = (*steps, self._step(self.router.elements[index]))
             yield Ending("exit", event.packet, path, (), state, steps, event.place, interface=self.outputs[index], origin=origin)
+        elif self.router.elements[index].name in self.opaque:
+            yield from self._anything(self.router.elements[index], event.packet, path, state, steps, work, origin)
         else:
             work.append(_Item(event.target, event.packet, path, state, steps, origin))
+
+    def _anything(self, element: Element, packet: SymbolicPacket, path: Path, state: BoxState, steps: tuple[Step, ...],
+                  work: list[_Item], origin: Origin) -> Iterator[Ending]:
+        """What an element that is not known may do: drop a packet, or send another one out of any of its outputs."""
+        steps, place = (*steps, self._step(element)), Place("", element.name, text="an unknown element may do anything")
+        yield Ending("dropped", packet, path.copy(), (), state, steps, place, reason="it may drop it", origin=(*origin, (-2, 0)))
+        for port, peers in enumerate(element.output_peers):
+            for index, to in peers:
+                after = state.copy()
+                after.unknowns += 1
+                made = packet.with_other_content(f"@{element.name}#{after.unknowns}")
+                here = (*origin, (-2, 1 + port))
+                yield from self._pushed(Event("push", made, place, f"e{index}_push{to}"), path.copy(), after, steps, work, here)
 
     def _released(self, event: Event, run: Run, steps: tuple[Step, ...], work: list[_Item], executor: Executor, origin: Origin,
                   waited: frozenset[str]) -> Iterator[Ending]:
@@ -325,7 +352,9 @@ def _relevant(ending: Ending, base: Path) -> Ending:
         ending.path = base
     elif len(ending.facts) < len(new):
         ending.path = base.joined(ending.facts) or ending.path
-    ending.own = any(v.name.startswith("@") for v in there.union(*(variables(fact.condition) for fact in ending.facts)))
+    rest = ending.packet.rest
+    all_there = there.union(*(variables(fact.condition) for fact in ending.facts))
+    ending.own = (rest is not None and rest.name.startswith("@")) or any(v.name.startswith("@") for v in all_there)
     return ending
 
 

@@ -105,6 +105,8 @@ class Network:
 
     #: boxes and hosts that packets came to so far
     seen: set[str] = field(default_factory=set, repr=False, compare=False)
+    #: whether elements of classes that are not known are no errors: they may do anything
+    opaque: bool = False
     #: hosts that are there and linked to nothing since a link was cut
     cut: frozenset[str] = frozenset()
 
@@ -119,10 +121,10 @@ class Network:
         key = (text, tuple(unknown))
         try:
             if tables:
-                self.boxes[name] = Box(text, name=name, file=file, unknown=key[1])
+                self.boxes[name] = Box(text, name=name, file=file, unknown=key[1], opaque=self.opaque)
                 self.boxes[name].load_tables(tables)
                 return
-            self.boxes[name] = self._made.get(key) or Box(text, name=name, file=file, unknown=key[1])
+            self.boxes[name] = self._made.get(key) or Box(text, name=name, file=file, unknown=key[1], opaque=self.opaque)
         except LookupError as error:
             raise NetworkError(f"box '{name}': {error.args[0]}") from None
         self._made[key] = self.boxes[name]
@@ -305,7 +307,12 @@ class _Names:
         found = ending.packet.variables.union(*(variables(fact.condition) for fact in ending.facts))
         known: dict[Term, Value] = {v: v.named(self.prefix + v.name[1:]) for v in found if v.name.startswith("@")}
         after = path.joined(_renamed(ending.facts, known, path))
-        return None if after is None else (ending.packet.renamed(known, path.range), after)
+        if after is None:
+            return None
+        packet = ending.packet.renamed(known, path.range)
+        if packet.rest is not None and packet.rest.name.startswith("@"):
+            packet.rest = replace(packet.rest, name=self.prefix + packet.rest.name[1:])
+        return packet, after
 
 
 def _renamed(facts: Iterable[Fact], known: Mapping[Term, Value], path: Path) -> Iterator[Fact]:

@@ -1,7 +1,8 @@
-"""Networks as files: boxes with a configuration or another system's table each, hosts, and links (TOML)."""
+"""Networks as files: boxes with a configuration or another system's table each, hosts, and links (TOML or JSON)."""
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ from penstock.verify.readers.nftables import parse_nftables
 from penstock.verify.readers.routes import parse_routes, router_configuration
 from penstock.verify.readers.rules import filter_configuration
 
-__all__ = ["load_network"]
+__all__ = ["load_network", "schema"]
 
 #: keys of a box that name a file, and what makes a configuration of its text and the interfaces that are given
 _READERS: Mapping[str, Callable[[str, list[str]], str]] = {
@@ -34,19 +35,39 @@ _KEYS: Mapping[str, frozenset[str]] = {
 }
 
 
-def load_network(path: Path | str) -> Network:
-    """A network from a TOML file: ``[box.NAME]`` with ``click`` or another system's table (a file beside it) or ``text``, ``[host.NAME]``
-    with ``address`` or ``addresses``, ``links = ["host box:interface", "a:1 b:0 mtu 1400", …]``, and ``graph``: a file of links.
-    Raises NetworkError, ConfigurationError."""
+def load_network(path: Path | str, *, opaque: bool = False) -> Network:
+    """A network from a TOML (or JSON) file: ``[box.NAME]`` with ``click`` or another system's table (a file beside it) or ``text``,
+    ``[host.NAME]`` with ``address`` or ``addresses``, ``links = ["host box:interface", "a:1 b:0 mtu 1400", …]``, and ``graph``: a file of
+    links.
+    ``opaque``: elements of classes that are not known may do anything, and are no errors. Raises NetworkError, ConfigurationError."""
     path = Path(path)
     try:
-        content = tomllib.loads(_read(path))
-    except tomllib.TOMLDecodeError as error:
+        content = json.loads(_read(path)) if path.suffix == ".json" else tomllib.loads(_read(path))
+    except (tomllib.TOMLDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise NetworkError(f"{path}: {error}") from None
+    if not isinstance(content, dict):
+        raise NetworkError(f"{path}: expected an object with box, host and links")
     try:
-        return _network(content, path.parent)
+        return _network(content, path.parent, opaque=opaque)
     except NetworkError as error:
         raise NetworkError(f"{path}: {error}") from None
+
+
+def schema() -> dict[str, Any]:
+    """What a network's file may hold, as a JSON schema (TOML and JSON have the same content)."""
+    text, texts = {"type": "string"}, {"type": "array", "items": {"type": "string"}}
+    lists = ("addresses", "interfaces", "unknown")
+    tables = {
+        kind: {"type": "object", "additionalProperties": {
+            "type": "object", "additionalProperties": False, "properties": {key: texts if key in lists else text for key in sorted(keys)},
+            **({"oneOf": [{"required": [key]} for key in (*_READERS, "text")]} if kind == "box" else {}),
+        }} for kind, keys in _KEYS.items()
+    }
+    links = {"type": "array", "items": {"type": "string", "pattern": r"^\S+\s+\S+(\s+mtu\s+\d+)?$"}}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema", "title": "A network for penstock verify", "type": "object",
+        "additionalProperties": False, "properties": {**tables, "links": links, "graph": text},
+    }
 
 
 def _read(path: Path) -> str:
@@ -56,8 +77,8 @@ def _read(path: Path) -> str:
         raise NetworkError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _network(content: dict[str, Any], folder: Path) -> Network:
-    network = Network()
+def _network(content: dict[str, Any], folder: Path, *, opaque: bool) -> Network:
+    network = Network(opaque=opaque)
     for key in content:
         if key not in ("box", "host", "links", "graph"):
             raise NetworkError(f"'{key}' is not understood (there are box, host, links and graph)")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from penstock.packet import headers
 from penstock.packet.headers import Field, Header
-from penstock.packet.layout import BUFFER_OFFSET, DEFAULT_HEADROOM
+from penstock.packet.layout import ANNO_BYTES, BUFFER_OFFSET, DEFAULT_HEADROOM
 from penstock.verify.substitution import substitute, variables
 from penstock.verify.sums import fold_sum, ones_sum
 from penstock.verify.terms import Ranges, Term, Value, Var, add, join, piece, subtract
@@ -69,6 +69,20 @@ class SymbolicPacket:
 
     def copy(self) -> SymbolicPacket:
         return SymbolicPacket(self.cells.copy(), self.meta.copy(), self.rest, self.annotations.copy(), self.zeros_from)
+
+    def with_other_content(self, name: str) -> SymbolicPacket:
+        """A packet with the same headers set, of which nothing else is known: its bytes are those of ``name``."""
+        made = self.copy()
+        starts = [at for at in (made.meta["data"], made.meta["mac"], made.meta["network"]) if isinstance(at, int) and at]
+        start = min(starts)
+        data = made.meta["data"]
+        assert isinstance(data, int)
+        length = join([(0, 16), (Var(f"{name} length", 16), 16)])
+        made.cells, made.zeros_from = {}, None
+        made.meta["length"] = length
+        made.rest = Rest(f"{name} bytes", start, add(length, data - start, 32))
+        made.annotations = {at: Var(f"{name} annotation[{at}]", 8) for at in range(ANNO_BYTES)}
+        return made
 
     # Bytes
 
@@ -204,15 +218,17 @@ class SymbolicPacket:
         """With variables replaced."""
         return SymbolicPacket(
             {at: substitute(value, known, ranges) for at, value in self.cells.items()},
-            {name: substitute(value, known, ranges) for name, value in self.meta.items()}, self.rest,
+            {name: substitute(value, known, ranges) for name, value in self.meta.items()},
+            replace(self.rest, length=substitute(self.rest.length, known, ranges)) if self.rest is not None else None,
             {at: substitute(value, known, ranges) for at, value in self.annotations.items()}, self.zeros_from)
 
 
 @functools.lru_cache(maxsize=1024)
 def _variables(signature: Any) -> frozenset[Var]:
     """All variables in a packet with this signature: on the many ways through a filter it is the same one."""
-    cells, meta, _, annotations, _ = signature
-    return frozenset().union(*{variables(value) for value in (*(v for _, v in cells), *meta, *(v for _, v in annotations))})
+    cells, meta, rest, annotations, _ = signature
+    values = (*(v for _, v in cells), *meta, *(v for _, v in annotations), rest.length if rest is not None else 0)
+    return frozenset().union(*{variables(value) for value in values})
 
 
 def replaced(old: Value, width: int, low: int, value: Value, bits: int) -> Value:

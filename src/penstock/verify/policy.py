@@ -19,6 +19,7 @@ allow all PACKETS from A to B        every one gets there
 deny PACKETS [from A] [to B]         none gets there
 FIELD unchanged from A to B [for PACKETS]     FIELD is payload, ip.src, tcp.dst, option.mss …
 PACKETS from A to B passes BOX       none gets there without
+BOX/ELEMENT sees PACKETS from A      some come to that element
 isolate A B                          neither can send the other anything
 no spoofing from A                   nothing gets out of A with an address that is not its own
 no loops
@@ -82,6 +83,13 @@ def _assertion(words: list[str], network: Network) -> Callable[[Network], Answer
         rest, about = _split(words[2:], "for")
         source, target, left = _ends(rest, network)
         return _each(source, target, left, network, lambda n, a, b: questions.unchanged(n, words[0], a, b, parse_traffic(about)))
+    if len(words) > 1 and words[1] == "sees":
+        name, slash, element = words[0].partition("/")
+        source, target, left = _ends(words[2:], network)
+        if not slash or source == "any" or target != "any":
+            raise PolicyError("expected 'BOX/ELEMENT sees PACKETS from HOST'")
+        traffic = parse_traffic(left)
+        return lambda n: questions.sees(n, name, element, source, traffic)
     if "passes" in words:
         rest, box = _split(words, "passes")
         source, target, left = _ends(rest, network)

@@ -20,7 +20,8 @@ from penstock.verify.terms import Value, Var
 from penstock.verify.traffic import Traffic
 
 __all__ = [
-    "Answer", "Witness", "after", "converse", "deny", "isolated", "no_loops", "no_spoofing", "reach", "reach_all", "unchanged", "waypoint",
+    "Answer", "Witness", "after", "converse", "deny", "isolated", "no_loops", "no_spoofing", "reach", "reach_all", "sees",
+    "unchanged", "waypoint",
 ]
 
 #: so many boxes are worth to look at all addresses at once, and that NumPy is loaded for it
@@ -142,6 +143,9 @@ def assumptions(network: Network) -> list[str]:
     abstract = sorted({name for box in network.boxes.values() for name in box.program.abstracted})
     if abstract:
         found.append("by their abstraction: " + ", ".join(abstract))
+    unknown = sorted(f"{name}/{element} :: {kind}" for name, box in network.boxes.items() for element, kind in box.opaque.items())
+    if unknown:
+        found.append("not known, and may do anything with packets: " + ", ".join(unknown))
     return found
 
 
@@ -263,6 +267,18 @@ def waypoint(network: Network, box: str, source: str, target: str, traffic: Traf
     return _answer(question, network, _all_ways(network, source, traffic),
                    lambda w: w.kind == "delivered" and w.node == target and all(name != box for name, _ in w.steps),
                    good=False, found=f"some get to {target} without", none=f"all that arrive pass {box}")
+
+
+def sees(network: Network, box: str, element: str, source: str, traffic: Traffic) -> Answer:
+    """Whether some of these packets come to an element of a box."""
+    if box not in network.boxes:
+        raise NetworkError(f"there is no box '{box}' (there are {', '.join(network.boxes)})")
+    if element not in network.boxes[box].router.by_name:
+        raise NetworkError(f"there is no element '{element}' in {box}")
+    question = f"does {traffic.text} from {source} come to {box}/{element}?"
+    return _answer(question, network, _all_ways(network, source, traffic),
+                   lambda w: any(name == box and step.element == element for name, step in w.steps),
+                   good=True, found=f"such packets come to {box}/{element}", none=f"none comes to {box}/{element}")
 
 
 def unchanged(network: Network, what: str, source: str, target: str, traffic: Traffic) -> Answer:
