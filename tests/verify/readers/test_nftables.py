@@ -54,7 +54,7 @@ deny any to 198.51.100.15 from lan to wan
 allow tcp port 80 to 198.51.100.21 from lan to wan
 allow udp port 5010 from lan to wan
 deny udp port 5011 from lan to wan
-reach icmp from lan to wan
+allow icmp from lan to wan
 deny icmp from wan to lan
 deny tcp from wan to lan
 reach udp port 53 from wan to lan

@@ -27,7 +27,7 @@ from penstock.verify.readers.routes import parse_routes, router_configuration
 from penstock.verify.readers.rules import filter_configuration
 from penstock.verify.traffic import parse_traffic
 from tests.conftest import needs_root
-from tests.verify.readers.walls import walled
+from tests.verify.readers.walls import holds, walled
 
 PLAIN = "# to, where\n10.0.0.0/8 a\n10.1.0.0/16 b\n0.0.0.0/0 c\n"
 LINUX = """default via 192.0.2.1 dev c proto dhcp src 192.0.2.7 metric 100
@@ -138,10 +138,41 @@ deny icmp from inside to outside
     assert answer.verdict == "no" and "SYN/ACK is dropped" in answer.text
 
 
+def test_chains_of_ones_own_interfaces_and_lists_of_ports() -> None:
+    rules = """*filter
+:FORWARD DROP [0:0]
+:web - [0:0]
+-A FORWARD -i lan -j LOG --log-prefix "all: "
+-A FORWARD -m conntrack --ctstate INVALID -j DROP
+-A FORWARD -m state --state RELATED,ESTABLISHED -j ACCEPT
+-A FORWARD -i lan -o wa+ -s 10.0.0.0/8,192.0.2.1/32 -j web
+-A FORWARD -i wan -p icmp -m icmp --icmp-type echo-request -j ACCEPT
+-A FORWARD -i lan -p 50 -m conntrack --ctstate NEW -j ACCEPT
+-A web -d 203.0.113.9/32 -j RETURN
+-A web -p tcp -m multiport --dports 80,443,8000:8080 -j ACCEPT
+-A web -p udp ! --dport 53 -g nothing
+-A web -p udp -j ACCEPT
+-A nothing -m comment --comment "goes on with the policy"
+COMMIT
+"""
+    network = walled(filter_configuration(*parse_iptables(rules), interfaces=["lan", "wan"]), "lan", "wan")
+    holds(network, """allow tcp port 443 from lan to wan
+allow tcp port 8004 from lan to wan
+deny tcp port 81 from lan to wan
+deny tcp port 80 to 203.0.113.9 from lan to wan
+allow udp port 53 from lan to wan
+deny udp port 54 from lan to wan
+reach any proto 50 from lan to wan
+reach icmp from wan to lan
+deny icmp from lan to wan
+deny tcp from wan to lan""")
+
+
 @pytest.mark.parametrize(("line", "problem"), [
-    ("-A FORWARD --dscp 1 -j ACCEPT", "'--dscp' is not understood"), ("-A FORWARD -j LOG", "target 'LOG' is not understood"), ("-A FORWARD -s 10.0.0.0/8", "target ''"),
+    ("-A FORWARD --dscp 1 -j ACCEPT", "'--dscp' is not understood"), ("-A FORWARD -j NOWHERE", "there is no chain 'NOWHERE'"), ("-A FORWARD -j FORWARD", "jumps too deep"),
     ("-A FORWARD -m limit --limit 3/s -j DROP", "match limit is not understood"), ("-A FORWARD -p sctp -j DROP", "protocol sctp"), ("-A FORWARD -s", "it ends too early"),
-    ("-A FORWARD -m state --state NEW -j DROP", "of states only ESTABLISHED"), ("-A FORWARD --dport x -p tcp -j DROP", "invalid literal"), ("", "no chain FORWARD"),
+    ("-A FORWARD -m state --state ESTABLISHED -j DROP", "is understood where it accepts"), ("-A FORWARD --dport x -p tcp -j DROP", "invalid literal"), ("", "no chain FORWARD"),
+    ("-A FORWARD -m state --state SNAT -j DROP", "of states a list"), ("-A FORWARD -d 10.0.0.300 -j DROP", "10.0.0.300"), ("-A FORWARD -p icmp --icmp-type odd -j DROP", "invalid literal"),
 ])
 def test_rules_that_are_not_understood_are_refused(line: str, problem: str) -> None:
     with pytest.raises(TableError) as error:

@@ -12,7 +12,7 @@ from typing import TypeAlias
 from penstock.lang.arguments import ArgumentError
 from penstock.verify.readers.errors import TableError
 from penstock.verify.readers.routes import prefix_text
-from penstock.verify.readers.rules import InterfaceTest, Rule
+from penstock.verify.readers.rules import ChainRule, InterfaceTest, Rule, flatten
 
 __all__ = ["parse_nftables"]
 
@@ -55,8 +55,8 @@ def parse_nftables(text: str) -> tuple[list[Rule], bool]:
     if len(found) != 1:
         raise TableError(f"there {'is no chain' if not found else 'are several chains'} of type filter at the hook forward in it")
     table, chain = found[0]
-    rules = list(_flatten(table, chain, chain, (), (), ()))
-    return rules, chain.accepts
+    chains = {name: list(_parsed(table, one)) for name, one in table.chains.items() if name == chain.name or not one.hook}
+    return flatten(chains, chain.name, chain.accepts), chain.accepts
 
 
 class _Reader:
@@ -163,61 +163,28 @@ def _shown(words: list[Word]) -> str:
 Maker = Callable[[str], "str | InterfaceTest | None"]
 
 
-@dataclass
-class _Matched:
-    """One rule's condition, and what then happens. ``parts`` has None where nothing can match."""
-
-    parts: list[str]
-    interfaces: list[InterfaceTest]
-    stateful: bool
-    verdict: list[str]
-    never: bool = False
-
-
-def _flatten(table: _Table, base: _Chain, chain: _Chain, parts: tuple[str, ...], interfaces: tuple[InterfaceTest, ...],
-             unless: tuple[tuple[tuple[InterfaceTest, ...], str], ...], depth: int = 0) -> Iterator[Rule]:
-    """The rules of a chain that is come to under these conditions, jumps put in their place."""
-    if depth > 16:
-        raise TableError(f"chain {chain.name} jumps too deep")
+def _parsed(table: _Table, chain: _Chain) -> Iterator[ChainRule]:
+    """The rules of a chain. Raises TableError with the line."""
     for line, words in chain.rules:
+        text = f"line {line}: '{_shown(words)}'"
         try:
-            matched = _rules(table, list(words))
+            yield from _rules(table, list(words), text)
         except IndexError:
-            raise TableError(f"line {line}: '{_shown(words)}': it ends too early") from None
+            raise TableError(f"{text}: it ends too early") from None
         except (TableError, ArgumentError, ValueError, OSError) as error:
-            raise TableError(f"line {line}: '{_shown(words)}': {error}") from None
-        for rule in matched:
-            if rule.never or not rule.verdict:
-                continue
-            what, tests = (*parts, *rule.parts), (*interfaces, *rule.interfaces)
-            expression = " && ".join(what) or "all"
-            name = rule.verdict[0]
-            if rule.stateful and (name != "accept" or what):
-                raise TableError(f"line {line}: '{_shown(words)}': a rule for known flows is understood where it accepts, and asks for "
-                                 "nothing but interfaces")
-            if name in ("jump", "goto"):
-                target = table.chains.get(rule.verdict[1])
-                if target is None:
-                    raise TableError(f"line {line}: there is no chain '{rule.verdict[1]}'")
-                yield from _flatten(table, base, target, what, tests, unless, depth + 1)
-                if name == "goto":
-                    yield Rule(expression, base.accepts, False, tests, unless)
-            elif name == "return" and chain is not base:
-                unless = (*unless, (tests, expression))
-            else:
-                yield Rule(expression, base.accepts if name == "return" else name == "accept", rule.stateful, tests, unless)
+            raise TableError(f"{text}: {error}") from None
 
 
-def _rules(table: _Table, words: list[Word]) -> list[_Matched]:
+def _rules(table: _Table, words: list[Word], text: str) -> list[ChainRule]:
     """One rule; several where it has a verdict map."""
-    made = _Matched([], [], False, [])
-    mapped: list[_Matched] = []
+    made = ChainRule(text, [], [])
+    mapped: list[ChainRule] = []
     while words:
         word = words.pop(0)
         if not isinstance(word, str):
             raise TableError("a set where none is expected")
         if word in _VERDICTS:
-            made.verdict = [word, *([_text(words.pop(0))] if word in ("jump", "goto") else [])]
+            made.verdict = (word, *([_text(words.pop(0))] if word in ("jump", "goto") else []))
             words.clear()
         elif word == "counter":
             while words[:1] in (["packets"], ["bytes"]):
@@ -239,7 +206,7 @@ def _rules(table: _Table, words: list[Word]) -> list[_Matched]:
     return mapped or [made]
 
 
-def _states(words: list[Word], made: _Matched) -> list[_Matched]:
+def _states(words: list[Word], made: ChainRule) -> list[ChainRule]:
     """``ct state``: of known flows, or of none. What is tested otherwise stays as it is."""
     if words[:1] == ["vmap"]:
         entries = words[1]
@@ -249,7 +216,7 @@ def _states(words: list[Word], made: _Matched) -> list[_Matched]:
         found = []
         for key, verdict in _entries(entries):
             if key in ("established", "new"):
-                found.append(_Matched(list(made.parts), list(made.interfaces), key == "established", verdict))
+                found.append(ChainRule(made.text, list(made.parts), list(made.interfaces), verdict, key == "established"))
         return found
     if words[0] in ("!=", "=="):
         raise TableError("of states only a list of them is understood")
@@ -275,7 +242,7 @@ def _listed(words: list[Word]) -> list[str]:
     return found
 
 
-def _entries(entries: list[Word]) -> Iterator[tuple[str, list[str]]]:
+def _entries(entries: list[Word]) -> Iterator[tuple[str, tuple[str, ...]]]:
     """(key, verdict) of a verdict map."""
     item: list[str] = []
     for word in [*entries, ","]:
@@ -286,11 +253,11 @@ def _entries(entries: list[Word]) -> Iterator[tuple[str, list[str]]]:
             continue
         if len(item) < 3 or item[1] != ":" or item[2] not in _VERDICTS:
             raise TableError(f"'{' '.join(item)}' is no entry of a verdict map")
-        yield item[0], item[2:]
+        yield item[0], tuple(item[2:])
         item = []
 
 
-def _values(table: _Table, words: list[Word], maker: Maker, made: _Matched) -> list[_Matched]:
+def _values(table: _Table, words: list[Word], maker: Maker, made: ChainRule) -> list[ChainRule]:
     """The value that a field is compared with: what it must be goes into ``made``; a verdict map makes rules of their own."""
     if words[0] == "vmap":
         entries = words[1]
@@ -299,7 +266,7 @@ def _values(table: _Table, words: list[Word], maker: Maker, made: _Matched) -> l
             raise TableError("verdict maps are understood where they stand in the rule")
         found = []
         for key, verdict in _entries(entries):
-            other = _Matched(list(made.parts), list(made.interfaces), made.stateful, verdict)
+            other = ChainRule(made.text, list(made.parts), list(made.interfaces), verdict, made.stateful)
             _add(other, [maker(key)], negated=False)
             found.append(other)
         return found
@@ -316,7 +283,7 @@ def _values(table: _Table, words: list[Word], maker: Maker, made: _Matched) -> l
     return []
 
 
-def _add(made: _Matched, conditions: list[str | InterfaceTest | None], *, negated: bool) -> None:
+def _add(made: ChainRule, conditions: list[str | InterfaceTest | None], *, negated: bool) -> None:
     tests = [c for c in conditions if isinstance(c, InterfaceTest)]
     texts = [c for c in conditions if isinstance(c, str)]
     if tests:
@@ -331,7 +298,7 @@ def _add(made: _Matched, conditions: list[str | InterfaceTest | None], *, negate
         made.never = not negated
 
 
-def _maker(word: str, words: list[Word], made: _Matched) -> Maker | None:
+def _maker(word: str, words: list[Word], made: ChainRule) -> Maker | None:
     """How a field's value is written for IPFilter. None where the rule is for other packets than IPv4's."""
     if word == "meta":
         word = _text(words.pop(0))

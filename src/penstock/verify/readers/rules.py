@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from penstock.verify.readers.errors import TableError
 from penstock.verify.readers.routes import interface_name
 
-__all__ = ["InterfaceTest", "Rule", "filter_configuration", "interfaces_of"]
+__all__ = ["ChainRule", "Chains", "InterfaceTest", "Rule", "filter_configuration", "flatten", "interfaces_of"]
+
+_MAX_DEPTH = 16
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,52 @@ class Rule:
         return Rule(" && ".join(parts) or "all", self.accepts, self.stateful)
 
 
+@dataclass
+class ChainRule:
+    """One rule of a chain as it is written: expressions and tests that must all hold, and its verdict (``accept``, ``drop``,
+    ``return``, ``jump CHAIN``, ``goto CHAIN``; none for a rule that only counts). ``never``: it is for no packet of IPv4."""
+
+    text: str
+    parts: list[str]
+    interfaces: list[InterfaceTest]
+    verdict: tuple[str, ...] = ()
+    stateful: bool = False
+    never: bool = False
+
+
+#: chains by their names
+Chains = Mapping[str, Sequence[ChainRule]]
+
+
+def flatten(chains: Chains, base: str, accepts: bool) -> list[Rule]:
+    """The rules of a chain, with those of chains that it jumps to in their places. ``accepts``: what none matches. Raises TableError."""
+    return list(_flat(chains, base, accepts, (), (), (), 0))
+
+
+def _flat(chains: Chains, chain: str, accepts: bool, parts: tuple[str, ...], interfaces: tuple[InterfaceTest, ...],
+          unless: tuple[tuple[tuple[InterfaceTest, ...], str], ...], depth: int) -> Iterator[Rule]:
+    if depth > _MAX_DEPTH:
+        raise TableError(f"chain {chain} jumps too deep")
+    for rule in chains[chain]:
+        if rule.never or not rule.verdict:
+            continue
+        what, tests = (*parts, *rule.parts), (*interfaces, *rule.interfaces)
+        expression = " && ".join(what) or "all"
+        name = rule.verdict[0]
+        if rule.stateful and (name != "accept" or what):
+            raise TableError(f"{rule.text}: a rule for known flows is understood where it accepts, and asks for nothing but interfaces")
+        if name in ("jump", "goto"):
+            if rule.verdict[1] not in chains:
+                raise TableError(f"{rule.text}: there is no chain '{rule.verdict[1]}'")
+            yield from _flat(chains, rule.verdict[1], accepts, what, tests, unless, depth + 1)
+            if name == "goto":
+                yield Rule(expression, accepts, False, tests, unless)
+        elif name == "return" and depth:
+            unless = (*unless, (tests, expression))
+        else:
+            yield Rule(expression, accepts if name == "return" else name == "accept", rule.stateful, tests, unless)
+
+
 def interfaces_of(rules: Iterable[Rule], given: Sequence[str]) -> tuple[str, str]:
     """The two interfaces of a firewall: those given, those that its rules name, or ``inside`` and ``outside``. Raises TableError."""
     if given:
@@ -69,7 +117,8 @@ def interfaces_of(rules: Iterable[Rule], given: Sequence[str]) -> tuple[str, str
 def filter_configuration(rules: Sequence[Rule], accepts: bool, *, interfaces: Sequence[str] = ()) -> str:
     """A box with two interfaces whose packets go from each to the other where the rules say so. ``accepts``: what no rule matches.
 
-    With a rule for known flows, what comes back of a flow that was accepted passes. Raises TableError.
+    With a rule for known flows, what comes back of a flow that was accepted passes: by TCP, UDP, and to a ping. ICMP's errors do not.
+    Raises TableError.
     """
     names = interfaces_of(rules, interfaces)
     ways = [(names[0], names[1]), (names[1], names[0])]
@@ -80,7 +129,8 @@ def filter_configuration(rules: Sequence[Rule], accepts: bool, *, interfaces: Se
         way = "FromDevice({0}) -> Strip(14) -> CheckIPHeader -> rules_{3} :: IPFilter({2}) -> Unstrip(14) -> ToDevice({1});"
         return "\n".join(way.format(ports[n], ports[1 - n], ", ".join([*map(_spoken, mine), default]), n) for n, mine in enumerate(lists))
     # Whose flow is known passes; the first packet of another one must be accepted, and makes it known.
-    lines = ["known :: IPRewriter(pass 2, pass 3, keep 0 1, keep 1 0);", "accepted_0, accepted_1 :: IPClassifier(tcp or udp, -);"]
+    lines = ["known :: IPRewriter(pass 2, pass 3, keep 0 1, keep 1 0); pings :: ICMPPingRewriter(pass 2, pass 3, keep 0 1, keep 1 0);",
+             "accepted_0, accepted_1 :: IPClassifier(tcp or udp, icmp type 8, -); to_0, to_1 :: Null;"]
     for n, mine in enumerate(lists):
         at = next((i for i, rule in enumerate(mine) if rule.stateful), None)
         before, after = (mine, []) if at is None else (mine[:at], [rule for rule in mine[at:] if not rule.stateful])
@@ -94,11 +144,13 @@ def filter_configuration(rules: Sequence[Rule], accepts: bool, *, interfaces: Se
             lines.append(f"{start}{sorting} -> [{n}] known;")
             if any(rule.accepts for rule in before):
                 lines.append(f"first_{n}[1] -> accepted_{n};")
-            lines.append(f"known[{n + 2}] -> rules_{n} :: IPFilter({', '.join([*map(_spoken, after), default])}) -> accepted_{n};")
-        lines += [f"accepted_{n} -> [{n + 2}] known;", f"accepted_{n}[1] -> to_{n} :: Null;",
-                  f"known[{n}] -> to_{n} -> Unstrip(14) -> ToDevice({ports[1 - n]});"]
+            lines += [f"rules_{n} :: IPFilter({', '.join([*map(_spoken, after), default])}) -> accepted_{n};",
+                      f"known[{n + 2}] -> echo_{n} :: IPClassifier(icmp type 0 or icmp type 8, -); echo_{n}[1] -> rules_{n};",
+                      f"echo_{n} -> [{n}] pings; pings[{n + 2}] -> rules_{n};"]
+        lines += [f"accepted_{n} -> [{n + 2}] known; accepted_{n}[1] -> [{n + 2}] pings; accepted_{n}[2] -> to_{n};",
+                  f"known[{n}] -> to_{n}; pings[{n}] -> to_{n} -> Unstrip(14) -> ToDevice({ports[1 - n]});"]
         if at is None:
-            lines.append(f"Idle -> [{n}] known; known[{n + 2}] -> Discard;")
+            lines.append(f"Idle -> [{n}] known; known[{n + 2}] -> Discard; Idle -> [{n}] pings; pings[{n + 2}] -> Discard;")
     return "\n".join(lines)
 
 
