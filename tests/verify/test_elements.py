@@ -18,6 +18,7 @@ from penstock.verify.state import BoxState
 UNDECIDED = {"IPReassembler": "where bytes of a fragment go depends on its offset", "RandomBitErrors": "each byte may change",
              "SetCRC32": "it is behind data whose length is not known", "CheckCRC32": "it is behind data whose length is not known",
              "EraseIPPayload": "how many bytes become zero depends on the length",
+             **dict.fromkeys(("ProtocolTranslator64", "NAT64"), "where the upper layer is depends on the lengths of extension headers"),
              "TCPFragmenter": "where a part lies depends on the lengths of headers",
              **dict.fromkeys(("IPsecAES", "IPsecAuthHMACSHA1", "IPsecAuthSHA1"), "ciphers are not computed with variables"),
              **dict.fromkeys(("IPsecESPEncap", "IPsecESPUnencap"), "the padding depends on the length")}

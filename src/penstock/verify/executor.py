@@ -109,6 +109,8 @@ class Executor(PacketAccess, Structured):
                 continue
             except NotDecided as reason:
                 run.not_decided, run.place = str(reason), self.place()
+            except RecursionError:
+                run.not_decided, run.place = "its values are nested too deep", self.place()
             runs.append(run)
             if len(runs) > MAX_RUNS:
                 raise NotDecided(f"more than {MAX_RUNS} ways through {function.name}")

@@ -17,6 +17,11 @@ __all__ = ["PacketAccess"]
 _META_BYTES = 96
 
 
+#: metadata that other places in the packet are counted from
+_PLACES = ("data", "network", "transport")
+_MOST_PLACES = 64
+
+
 class PacketAccess:
     """The part of the executor that reads and writes packets."""
 
@@ -63,7 +68,11 @@ class PacketAccess:
         packet.store(at, len(s.content), int.from_bytes(s.content, "big"))
 
     def _setmeta(self, s: ir.SetMeta) -> None:
-        self._packet(s.packet).meta[s.name] = self.eval(s.value)
+        value = self.eval(s.value)
+        if s.name in _PLACES and isinstance(value, Term) and self.path.of(value).size <= _MOST_PLACES:
+            # From here on each place is a way: everything behind it is a number then.
+            value = self.known(value, "where a header is")
+        self._packet(s.packet).meta[s.name] = value
 
     def _move(self, s: ir.Move) -> None:
         length = self.eval(s.length)
