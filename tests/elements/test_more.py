@@ -144,6 +144,26 @@ def test_queues_are_held_near_their_target() -> None:
             assert int(router.read("q.length")) < 200 and int(router.read("q.highwater_length")) < 1000, name
 
 
+@pytest.mark.parametrize("ecn", [False, True])
+def test_packets_wait_as_long_as_pie_is_told(ecn: bool) -> None:
+    """12 packets come for 10 that go: 10,000 a second, so that 15 ms are 150 packets."""
+    source = "RatedSource(RATE 12000, LENGTH 100) -> UDPIPEncap(1.0.0.1, 1, 2.0.0.2, 2) -> SetIPECN(ect1)"
+    text = f"{source} -> r :: PIE(ECN {str(ecn).lower()}) -> q :: Queue(5000) -> RatedUnqueue(10000) -> Discard; Script(wait 20, stop)"
+    with Router.from_text(text, simulated_start_ns=10**18, seed=3) as router:
+        router.run()
+        assert int(router.read("r.drops")) > 20_000
+        assert 0.14 < float(router.read("r.p")) < 0.2
+        assert 80 < int(router.read("q.length")) < 300 and 0.008 < float(router.read("r.delay")) < 0.03
+        assert (int(router.read("r.marks")) > 0) == ecn
+
+
+def test_pie_leaves_a_burst_and_a_quick_queue_alone() -> None:
+    text = "InfiniteSource(LIMIT 500) -> r :: PIE -> q :: Queue(5000) -> RatedUnqueue(10000) -> Discard; RatedSource(RATE 5000) -> r; Script(wait 4, stop)"
+    with Router.from_text(text, simulated_start_ns=10**18, seed=3) as router:
+        router.run()
+        assert router.read("r.drops") == "0" and int(router.read("q.length")) < 10
+
+
 def test_addresses_are_anonymised_for_good_and_prefixes_stay_together() -> None:
     sources = ["10.1.2.3", "10.1.2.77", "10.1.9.9", "172.16.0.1", "10.1.2.3"]
     done = run_packets("feed :: Feed -> CheckIPHeader -> AnonymizeIPAddr(CLASS 4) -> CheckIPHeader -> s :: Sink",
