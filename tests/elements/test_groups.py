@@ -188,3 +188,20 @@ def test_sources_of_one_flow_make_good_frames(source: str, header: int) -> None:
     pseudo = packet[12:20] + struct.pack(">HH", 17, len(rest)) if header == 20 else packet[8:40] + struct.pack(">IxxxB", len(rest), 17)
     assert checksum(pseudo + rest) == 0 and rest[:6] == struct.pack(">HHH", 1234, 53, len(rest))
     assert header == 40 or checksum(packet[:20]) == 0
+
+
+@pytest.mark.parametrize("last", ["9.9.9.9/32 0", "10.0.0.0/8 0 1", "300.0.0.0/8 0", "10.0.0.0/33 0", "10.0.0.0/8 7", "1.0.0.0/8 0", "10.0.0.0/8 - 1"])
+def test_a_large_table_is_what_its_routes_are_one_by_one(last: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether read at once or a route at a time: the same table, and the same mistakes."""
+    routes = ", ".join([f"{1 + i // 250}.{i % 250}.0.0/16 {i % 2}" for i in range(600)] + ["1.0.0.0/8 1", "0.0.0.0/0 0", last])
+    text = f"Idle -> r :: StaticIPLookup({routes}); r[0] -> Discard; r[1] -> Discard"
+    outcomes = []
+    for many in (1, 1 << 30):
+        monkeypatch.setattr("penstock.elements.routing._MANY", many)
+        monkeypatch.setattr("penstock.datapath.lpm._MANY", many)
+        try:
+            with Router.from_text(text) as router:
+                outcomes.append([router.handlers.read("r.lookup", address) for address in ("9.9.9.9", "1.2.3.4", "1.255.0.1", "10.1.1.1", "200.0.0.1")] + [router.read("r.table")])
+        except ConfigurationError as error:
+            outcomes.append(error.diagnostics.pretty_lines())
+    assert outcomes[0] == outcomes[1]

@@ -107,6 +107,10 @@ class LPM(Stateful):
     @staticmethod
     def chunks_needed(prefixes: dict[tuple[int, int], int]) -> int:
         """How many chunks ``fill`` takes for these."""
+        if len(prefixes) >= _MANY:
+            from penstock.datapath.manyprefixes import chunks_needed
+
+            return chunks_needed(prefixes)
         middle = {address >> 16 for address, length in prefixes if length > 16}
         lower = {address >> 8 for address, length in prefixes if length > 24}
         return len(middle) + len(lower)

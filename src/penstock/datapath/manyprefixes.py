@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["elementary", "tables"]
+__all__ = ["chunks_needed", "elementary", "tables"]
 
 _CHUNK = 0x8000_0000
 
@@ -53,6 +53,13 @@ def tables(prefixes: Mapping[tuple[int, int], int]) -> tuple[array[int], array[i
     addresses = (split_24[:, None] << 8 | np.arange(256)).reshape(-1)
     lower = results[np.searchsorted(starts, addresses, "right") - 1]
     return _as_array(top), _as_array(np.concatenate((upper.reshape(-1), lower)))
+
+
+def chunks_needed(prefixes: Mapping[tuple[int, int], int]) -> int:
+    """As :meth:`LPM.chunks_needed`."""
+    table = np.array(list(prefixes), dtype=np.int64).reshape(-1, 2)
+    middle, lower = (np.sort(table[table[:, 1] > bits, 0] >> (32 - bits)) for bits in (16, 24))
+    return len(_distinct(middle)) + len(_distinct(lower))
 
 
 def _distinct(ordered: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import NamedTuple
 
@@ -19,6 +20,10 @@ __all__ = ["IPRouteTable", "Route"]
 
 #: most routes of large tables are written so; it is several times as quick as what all others are read by
 _PLAIN_ROUTE = re.compile(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})/(\d{1,2}) (0|[1-9]\d{0,5})", re.ASCII)
+_PLAIN_ROUTES = re.compile(r"(?:\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}/\d{1,2} (?:0|[1-9]\d{0,5})\n)+", re.ASCII)
+_TO_SPACES = str.maketrans("./\n", "   ")
+#: from this many routes on they are read all at once
+_MANY = 5000
 _MASKS = [0xFFFF_FFFF << (32 - length) & 0xFFFF_FFFF for length in range(33)]
 
 
@@ -51,17 +56,38 @@ class IPRouteTable(Element):
     drops: u64
 
     def configure(self, *routes: Raw) -> None:
-        self.routes: dict[tuple[int, int], Route] = {}
-        for text in routes:
-            route = self._route(text)
-            if route[:2] in self.routes:
-                raise ConfigureError(f"{unparse_prefix(*route[:2])}: duplicate route")
-            self.routes[route[:2]] = route
+        found = self._many(routes) if len(routes) >= _MANY else None
+        if found is None:
+            found = {}
+            for text in routes:
+                route = self._route(text)
+                if route[:2] in found:
+                    raise ConfigureError(f"{unparse_prefix(*route[:2])}: duplicate route")
+                found[route[:2]] = route
         spare = self.spare_routes if self.updates else 0
-        self.capacity = len(self.routes) + spare
-        self.lpm = LPM(LPM.chunks_needed(self._prefixes(self.routes)) + min(2 * spare, 1024))
+        self.capacity = len(found) + spare
+        hops = self._hops(found)
+        prefixes = self._prefixes(found, hops)
+        self.lpm = LPM(LPM.chunks_needed(prefixes) + min(2 * spare, 1024))
         self.gateways, self.outputs = Array(u32, self.capacity + 1), Array(u32, self.capacity + 1)
-        self._store(self.routes)
+        self._fill(found, hops, prefixes)
+
+    def _many(self, texts: tuple[str, ...]) -> dict[tuple[int, int], Route] | None:
+        """All routes of a large table at once; None where one is written otherwise than as prefix and output, or is wrong."""
+        content = "\n".join(texts) + "\n"
+        if _PLAIN_ROUTES.fullmatch(content) is None:
+            return None
+        import numpy as np
+
+        numbers = np.array(content.translate(_TO_SPACES).split(), dtype=np.int64).reshape(-1, 6)
+        length, port = numbers[:, 4], numbers[:, 5]
+        if numbers[:, :4].max() > 255 or length.max() > 32 or port.max() >= self.noutputs:
+            return None
+        masks = (0xFFFF_FFFF << (32 - length)) & 0xFFFF_FFFF
+        addresses = (numbers[:, 0] << 24 | numbers[:, 1] << 16 | numbers[:, 2] << 8 | numbers[:, 3]) & masks
+        columns = addresses.tolist(), masks.tolist()
+        found = dict(zip(zip(*columns), map(Route._make, zip(*columns, itertools.repeat(0), port.tolist()))))
+        return found if len(found) == len(texts) else None
 
     def _route(self, text: str) -> Route:
         plain = _PLAIN_ROUTE.fullmatch(text)
@@ -90,18 +116,22 @@ class IPRouteTable(Element):
             found.setdefault((route.gateway, route.port), len(found))
         return found
 
-    def _prefixes(self, routes: dict[tuple[int, int], Route]) -> dict[tuple[int, int], int]:
-        hops = self._hops(routes)
+    @staticmethod
+    def _prefixes(routes: dict[tuple[int, int], Route], hops: dict[tuple[int, int], int]) -> dict[tuple[int, int], int]:
         return {(r.address, r.mask.bit_count()): hops[r.gateway, r.port] for r in routes.values()}
 
     def _store(self, routes: dict[tuple[int, int], Route]) -> None:
         if len(routes) > self.capacity:
             raise HandlerError(f"the table is full ({self.capacity} routes)")
+        hops = self._hops(routes)
+        self._fill(routes, hops, self._prefixes(routes, hops))
+
+    def _fill(self, routes: dict[tuple[int, int], Route], hops: dict[tuple[int, int], int], prefixes: dict[tuple[int, int], int]) -> None:
         try:
-            self.lpm.fill(self._prefixes(routes))
+            self.lpm.fill(prefixes)
         except LPMFullError as error:
             raise HandlerError(str(error)) from None
-        for (gateway, port), i in self._hops(routes).items():
+        for (gateway, port), i in hops.items():
             self.gateways[i], self.outputs[i] = gateway, port
         self.routes = routes
 

@@ -379,6 +379,9 @@ def assign_arguments(
     keywords: dict[str, Any] = {}
     for i, p in enumerate(parameters):
         if p.rest:
+            if p.kind.takes_text:
+                positional += loose
+                continue
             for argument in loose:
                 try:
                     positional.append(_value(argument, p, context))

@@ -12,7 +12,7 @@ __all__ = ["Lexer", "Token"]
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_@]+(?:/[A-Za-z0-9_@]+)*")
 _VARIABLE = re.compile(r"\$[A-Za-z0-9_]+|\$\{[^}\n]*\}")
 #: within a configuration: no quotes, comments, parentheses, and no line ends, at which lines are counted
-_PLAIN = re.compile(r"""(?:[^"'\\/()#\n]|/(?![/*]))+""")
+_PLAIN = re.compile(r"""(?:[^"'\\/()#\n]+|/(?![/*]))+""")
 _LINE_DIRECTIVE = re.compile(r'#[ \t]*(?:line[ \t]+)?(\d+)(?:[ \t]+"([^"\n]*)")?[^\n]*')
 _SYMBOLS = ("...", "->", "=>", "::", "||", "(", ")", "[", "]", "{", "}", ",", ";", "|", "-")
 KEYWORDS = frozenset({"elementclass", "require", "provide", "define"})

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import sys
 import types
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,8 @@ def _source_digest(module: str) -> str:
     return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
 
 
-def _canonical(value: Any, out: list[str], depth: int = 0) -> None:
-    """Append a text that is equal for equal constants."""
+def _canonical(value: Any, out: list[str], names: Set[str], depth: int = 0) -> None:
+    """Append a text that is equal for equal constants; of what objects hold, those that packet code mentions (``names``)."""
     if depth > 60:
         out.append("deep")
     elif value is None or isinstance(value, (bool, int, float, str, bytes)):
@@ -57,22 +58,22 @@ def _canonical(value: Any, out: list[str], depth: int = 0) -> None:
     elif isinstance(value, (tuple, list)):
         out.append("(")
         for item in value:
-            _canonical(item, out, depth + 1)
+            _canonical(item, out, names, depth + 1)
         out.append(")")
     elif isinstance(value, (set, frozenset)):
-        _canonical(sorted(value, key=repr), out, depth + 1)
+        _canonical(sorted(value, key=repr), out, names, depth + 1)
     elif isinstance(value, dict):
         for key, item in value.items():
-            _canonical(key, out, depth + 1)
-            _canonical(item, out, depth + 1)
+            _canonical(key, out, names, depth + 1)
+            _canonical(item, out, names, depth + 1)
     elif isinstance(value, Array):
         out.append(f"array{value.offset},{value.length},{value.stride}")
-        _canonical(value.kind, out, depth + 1)
+        _canonical(value.kind, out, names, depth + 1)
     elif isinstance(value, IntType):
         out.append(str(value))
     elif isinstance(value, type) and issubclass(value, Struct):
         out.append(f"struct{value.SIZE}")
-        _canonical(value.FIELDS, out, depth + 1)
+        _canonical(value.FIELDS, out, names, depth + 1)
     elif isinstance(value, type):
         out.append(f"type{value.__module__}.{value.__qualname__}")
     elif isinstance(value, Stateful):
@@ -80,13 +81,13 @@ def _canonical(value: Any, out: list[str], depth: int = 0) -> None:
         out.append(f"state{type(value).__qualname__}{getattr(value, 'index', '')}{offsets}")
         if not value.is_root:
             for name, item in vars(value).items():
-                if not name.startswith("_"):
+                if not name.startswith("_") and name in names:
                     out.append(name)
-                    _canonical(item, out, depth + 1)
+                    _canonical(item, out, names, depth + 1)
     elif dataclasses.is_dataclass(value):
         out.append(type(value).__qualname__)
         for field in dataclasses.fields(value):
-            _canonical(getattr(value, field.name), out, depth + 1)
+            _canonical(getattr(value, field.name), out, names, depth + 1)
     elif isinstance(value, (types.FunctionType, types.MethodType, DatapathFunction)):
         out.append(f"function{getattr(value, '__qualname__', '')}")
     else:
@@ -139,5 +140,5 @@ def fingerprint(roots: list[tuple[str, Stateful]], memory_bytes: int, options: s
             # What no packet code mentions, such as a file's name, makes no difference to the image.
             if name not in _PLUMBING and (name in names or name in _GRAPH):
                 out.append(name)
-                _canonical(value, out)
+                _canonical(value, out, names)
     return hashlib.sha256("\n".join(out).encode("utf-8", "surrogateescape")).hexdigest()

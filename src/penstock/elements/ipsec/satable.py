@@ -62,6 +62,7 @@ class RadixIPsecLookup(IPRouteTable, AssociationHolder):
     def configure(self, *routes: Raw) -> None:
         self.associations = []
         self.spi_of: dict[tuple[int, int], int] = {}
+        self.known_hops: set[tuple[int, int]] = set()
         super().configure(*routes)
 
     def _route(self, text: str) -> Route:
@@ -76,15 +77,15 @@ class RadixIPsecLookup(IPRouteTable, AssociationHolder):
             association = parse_association(rest)
             self.associations.append(association)
             self.spi_of[route.gateway, route.port] = association.spi
-            clash = [r for r in self.routes.values() if (r.gateway, r.port) == (route.gateway, route.port)]
-            if clash:
+            if (route.gateway, route.port) in self.known_hops:
                 raise ArgumentError(f"route '{' '.join(words)}': another route has this gateway and output, and another association")
+        self.known_hops.add((route.gateway, route.port))
         return route
 
-    def _store(self, routes: dict[tuple[int, int], Route]) -> None:
-        super()._store(routes)
+    def _fill(self, routes: dict[tuple[int, int], Route], hops: dict[tuple[int, int], int], prefixes: dict[tuple[int, int], int]) -> None:
+        super()._fill(routes, hops, prefixes)
         spis = [0] * (self.capacity + 1)
-        for (gateway, port), i in self._hops(routes).items():
+        for (gateway, port), i in hops.items():
             spis[i] = self.spi_of.get((gateway, port), 0)
         self.spis_of_hops = Array(u32, self.capacity + 1, spis)
 
