@@ -268,8 +268,10 @@ def main() -> None:
     args = parser.parse_args()
     rows = lines([100, 1000, 10_000, *([100_000] if args.many else [])])
     rows.append(command_line())
-    box = Box(rules(686))
-    rows.append(["686 five-tuple rules, TCP", seconds(lambda: box.run("0", make_packet("tcp"))) * 1e3, 100.0, None, ""])
+    boxes = [Box(rules(686)) for _ in range(6)]
+    times = [seconds(lambda: box.run("0", make_packet("tcp"))) for box in boxes]
+    once = f"{times[0] * 1e3:.0f} ms the first time"
+    rows.append(["686 five-tuple rules, TCP", statistics.median(times[1:]) * 1e3, 100.0, None, once])
     rows += [table(100_000), *([table(1_000_000)] if args.many else [])]
     rows += [*from_each_port(30, 100_000 if args.many else 2000), whole_network(), variations(), *policy()]
     show("The verifier: milliseconds where nothing else is said", ["what", "measured", "promised", "published", ""], rows)

@@ -122,3 +122,54 @@ def test_bad_associations_are_told_without_their_keys(text: str, said: str) -> N
     with pytest.raises(ConfigurationError, match=said) as caught:
         Router.from_text(text)
     assert KEYS[16].hex() not in str(caught.value).replace(text, "")
+
+
+SALT = bytes.fromhex("cafebabe")
+GCM_OUT = "feed :: Feed -> IPsecESPEncap(SPI 256, IV 8) -> IPsecAESGCM(1) -> IPsecEncap(50, 3.0.0.1, 4.0.0.1) -> s :: Sink;"
+GCM_IN = ("feed :: Feed -> CheckIPHeader -> StripIPHeader -> g :: IPsecAESGCM(0) -> u :: IPsecESPUnencap(IV 8) -> s :: Sink;"
+          "g[1] -> bad :: Sink; u[1] -> [1] bad;")
+
+
+def gcm_table(size: int) -> str:
+    return f"SATable(0x100 {KEYS[size].hex()} {SALT.hex()});"
+
+
+@pytest.mark.parametrize("size", [16, 24, 32])
+def test_scapy_reads_what_gcm_sealed_and_we_open_what_it_seals(size: int) -> None:
+    plains = [udp(5, 9, bytes(k % 256 for k in range(length)), src="10.0.0.1", dst="10.0.1.1") for length in (0, 1, 2, 3, 13, 13, 100, 1300)]
+    sent = run_packets(gcm_table(size) + GCM_OUT, [Sent(plain) for plain in plains]).out()
+    assert len({packet[28:36] for packet in sent}) == len(plains)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        peer = SecurityAssociation(ESP, spi=0x100, crypt_algo="AES-GCM", crypt_key=KEYS[size] + SALT, tunnel_header=IP(src="3.0.0.1", dst="4.0.0.1"))
+        assert [bytes(peer.decrypt(IP(packet))) for packet in sent] == plains
+        sealed = [bytes(peer.encrypt(IP(plain))) for plain in plains]
+    done = run_packets(gcm_table(size) + GCM_IN, [Sent(packet) for packet in sealed])
+    assert done.out() == plains and done.handlers["g.count"] == str(len(plains))
+    # The same sequence numbers once more are refused.
+    done = run_packets(gcm_table(size) + GCM_IN, [Sent(packet) for packet in (*sealed, *sent)])
+    assert done.out() == plains and done.handlers["u.replays"] == str(len(plains))
+
+
+@settings(max_examples=3, deadline=None)
+@given(st.integers(1, 255), st.lists(st.binary(max_size=60), min_size=20, max_size=20))
+def test_gcm_refuses_whatever_was_changed_and_noise(change: int, noises: list[bytes]) -> None:
+    (sent,) = run_packets(gcm_table(16) + GCM_OUT, [Sent(udp(5, 9, bytes(61), src="10.0.0.1", dst="10.0.1.1"))]).out()
+    damaged = [Sent(sent[:place] + bytes([sent[place] ^ change]) + sent[place + 1:]) for place in range(20, len(sent))]
+    shorter = [Sent(bytes(IP(proto=50, src="3.0.0.1", dst="4.0.0.1") / sent[20:end])) for end in range(24, len(sent), 7)]
+    noise = [Sent(bytes(IP(proto=50) / (b"\0\0\1\0" + content))) for content in noises]
+    done = run_packets(gcm_table(16) + GCM_IN, [*damaged, *shorter, *noise])
+    assert done.out() == [] and len(done.out("bad")) == len(damaged) + len(shorter) + len(noise)
+
+
+def test_gcm_needs_its_salt() -> None:
+    with pytest.raises(ConfigurationError) as error:
+        Router.from_text(table() + GCM_OUT.replace("feed :: Feed", "Idle").replace("s :: Sink", "Discard"))
+    assert "takes an AUTH_KEY of 4 bytes" in "\n".join(error.value.diagnostics.pretty_lines())
+
+
+def test_the_hash_key_is_that_of_the_standard() -> None:
+    from penstock.elements.ipsec.aes import hash_table
+
+    # NIST SP 800-38D's test case 2: the key is zeros.
+    assert hash_table(bytes(16))[8] == 0x66E94BD4EF8A2C3B884CFA59CA342B2E

@@ -20,7 +20,7 @@ UNDECIDED = {"IPReassembler": "where bytes of a fragment go depends on its offse
              "EraseIPPayload": "how many bytes become zero depends on the length",
              **dict.fromkeys(("ProtocolTranslator64", "NAT64"), "where the upper layer is depends on the lengths of extension headers"),
              "TCPFragmenter": "where a part lies depends on the lengths of headers",
-             **dict.fromkeys(("IPsecAES", "IPsecAuthHMACSHA1", "IPsecAuthSHA1"), "ciphers are not computed with variables"),
+             **dict.fromkeys(("IPsecAES", "IPsecAESGCM", "IPsecAuthHMACSHA1", "IPsecAuthSHA1"), "ciphers are not computed with variables"),
              **dict.fromkeys(("IPsecESPEncap", "IPsecESPUnencap"), "the padding depends on the length")}
 #: classes that must not be in a configuration that is used
 UNUSABLE = {"Error"}

@@ -225,6 +225,8 @@ class _Words:
     def __init__(self, packet: SymbolicPacket, path: Path):
         self._packet, self._path = packet, path
         self._known: dict[tuple[str, int, int], tuple[Value | None, Value]] = {}
+        #: what tests came to
+        self.tests: dict[Test, Value] = {}
 
     def settle(self, condition: Value) -> Value:
         """0 or 1 where that is known."""
@@ -256,7 +258,11 @@ class _Words:
 def _condition(tree: Tree, words: _Words) -> Value:
     """A tree of tests as one truth value; of what is known already nothing is left in it."""
     if tree.test is not None:
-        return words.settle(_test(tree.test, words))
+        known = words.tests.get(tree.test)
+        if known is None:
+            # Many rules ask the same, for the protocol say.
+            known = words.tests[tree.test] = words.settle(_test(tree.test, words))
+        return known
     if tree.kind in ("true", "false"):
         return int(tree.kind == "true")
     if tree.kind == "not":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-__all__ = ["INVERSE_SBOX", "SBOX", "decryption_table", "encryption_table", "key_schedule"]
+__all__ = ["INVERSE_SBOX", "SBOX", "decryption_table", "encryption_table", "hash_table", "key_schedule"]
 
 
 def _times(a: int, b: int) -> int:
@@ -81,3 +81,27 @@ def key_schedule(key: bytes) -> tuple[list[int], list[int]]:
         for word in words[4 * r : 4 * r + 4]:
             inverse.append(word if r in (0, rounds - 1) else _mixed(word))
     return words, inverse
+
+
+def _encrypted(schedule: list[int], block: bytes) -> bytes:
+    """One block, from Python (section 5.1)."""
+    state = [int.from_bytes(block[i : i + 4]) ^ schedule[i // 4] for i in range(0, 16, 4)]
+    rounds = len(schedule) // 4
+    for r in range(1, rounds):
+        boxed = [bytes(SBOX[state[(i + k) % 4] >> (24 - 8 * k) & 0xFF] for k in range(4)) for i in range(4)]
+        if r < rounds - 1:
+            boxed = [bytes(_times(c[k], 2) ^ _times(c[(k + 1) % 4], 3) ^ c[(k + 2) % 4] ^ c[(k + 3) % 4] for k in range(4)) for c in boxed]
+        state = [int.from_bytes(column) ^ schedule[4 * r + i] for i, column in enumerate(boxed)]
+    return b"".join(word.to_bytes(4) for word in state)
+
+
+def hash_table(key: bytes) -> list[int]:
+    """Each half byte times the hash key of GCM, in its field (NIST SP 800-38D, section 6.3; tables after Shoup)."""
+    products = [0] * 16
+    products[8] = int.from_bytes(_encrypted(key_schedule(key)[0], bytes(16)))
+    for i in (4, 2, 1):
+        twice = products[2 * i]
+        products[i] = twice >> 1 ^ (0xE1 << 120 if twice & 1 else 0)
+    for i in range(16):
+        products[i] = products[i & 8] ^ products[i & 4] ^ products[i & 2] ^ products[i & 1]
+    return products

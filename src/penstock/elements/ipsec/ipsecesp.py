@@ -1,14 +1,21 @@
 """IPsecESPEncap, IPsecESPUnencap and IPsecEncap (RFC 4303)."""
 
-from penstock.elements import Array, Packet, datapath, u32, u64
+from penstock.elements import Array, ConfigureError, Packet, datapath, u32, u64
 from penstock.elements.associations import AssociationElement
 from penstock.elements.ip.ipencap import IPEncap
 from penstock.lang.arguments import IPAddress, UInt32, Word
 
 __all__ = ["IPsecESPEncap", "IPsecESPUnencap", "IPsecEncap"]
 
-_HEADER_BYTES, _IV_BYTES, _BLOCK = 8, 16, 16
+_HEADER_BYTES = 8
 _IP, _IP6 = 4, 41
+
+
+def _iv(size: int) -> tuple[int, int]:
+    """Bytes of the initialisation vector, and of a block. Raises ConfigureError."""
+    if size not in (8, 16):
+        raise ConfigureError("IV: must be 16 (AES-CBC) or 8 (AES-GCM)")
+    return size, 16 if size == 16 else 4
 
 
 class IPsecESPEncap(AssociationElement):
@@ -18,7 +25,8 @@ class IPsecESPEncap(AssociationElement):
     up, packets go to output 1, or are dropped, as do packets without an association (RFC 4303, section 3.3.3).
 
     Arguments:
-        SPI: the association of packets that have no annotation.
+        SPI: the association of packets that have no annotation. IV: bytes of the initialisation vector: 16 (for AES-CBC), or 8 (for
+        AES-GCM), where packets are padded to 4 bytes only.
 
     Handlers:
         count, drops (read).
@@ -34,8 +42,9 @@ class IPsecESPEncap(AssociationElement):
     count: u64
     drops: u64
 
-    def configure(self, *, spi: UInt32 = 0) -> None:
+    def configure(self, *, spi: UInt32 = 0, iv: UInt32 = 16) -> None:
         self.spi = spi
+        self.iv_bytes, self.block = _iv(iv)
 
     def initialize(self) -> None:
         self.find_associations()
@@ -62,18 +71,19 @@ class IPsecESPEncap(AssociationElement):
         if (p.data.u8[0] >> 4) == 6:
             kind = _IP6
         size = p.length
-        padding = (_BLOCK - (size + 2) % _BLOCK) % _BLOCK
+        padding = (self.block - (size + 2) % self.block) % self.block
         p.put(padding + 2)
         for j in range(padding):
             p.data.u8[size + j] = j + 1
         p.data.u8[size + padding] = padding
         p.data.u8[size + padding + 1] = kind
-        p.push(_HEADER_BYTES + _IV_BYTES)
+        p.push(_HEADER_BYTES + self.iv_bytes)
         self.sequences[i] += 1
         p.data.u32[0] = spi
         p.data.u32[4] = self.sequences[i]
         p.data.u64[8] = 0
-        p.data.u64[16] = 0
+        if self.iv_bytes == 16:
+            p.data.u64[16] = 0
         p.anno64[40] = i + 1
         p.clear_network()
         p.clear_transport()
@@ -86,6 +96,9 @@ class IPsecESPUnencap(AssociationElement):
 
     Packets that came before, or are older than the window, are dropped where their association says so (RFC 4303, section 3.4.3);
     so are those whose padding is not 1, 2, 3, … or that carry no IP packet. Dropped packets go to output 1, where there is one.
+
+    Arguments:
+        IV: bytes of the initialisation vector: 16 (for AES-CBC), or 8 (for AES-GCM).
 
     Handlers:
         count, drops, replays (read).
@@ -103,8 +116,10 @@ class IPsecESPUnencap(AssociationElement):
     drops: u64
     replays: u64
 
-    def configure(self) -> None:
-        pass
+    def configure(self, *, iv: UInt32 = 16) -> None:
+        self.front_bytes = _HEADER_BYTES + _iv(iv)[0]
+        #: what is at least behind the vector: a block that says what is inside
+        self.least_bytes = self.front_bytes + _iv(iv)[1]
 
     def initialize(self) -> None:
         self.find_associations()
@@ -153,12 +168,12 @@ class IPsecESPUnencap(AssociationElement):
     @datapath
     def simple_action(self, p: Packet) -> Packet | None:
         i = self.association_of(p)
-        good = i < self.n_known and p.length >= _HEADER_BYTES + _IV_BYTES + _BLOCK
+        good = i < self.n_known and p.length >= self.least_bytes
         padding: u32 = 0
         if good:
             padding = p.data.u8[p.length - 2]
             kind = p.data.u8[p.length - 1]
-            good = kind in (_IP, _IP6) and p.length >= _HEADER_BYTES + _IV_BYTES + 2 + padding
+            good = kind in (_IP, _IP6) and p.length >= self.front_bytes + 2 + padding
         if good:
             good = self.is_padded(p, padding)
         if good:
@@ -170,7 +185,7 @@ class IPsecESPUnencap(AssociationElement):
             self.checked_output_push(1, p)
             return None
         p.take(padding + 2)
-        p.pull(_HEADER_BYTES + _IV_BYTES)
+        p.pull(self.front_bytes)
         p.anno32[32] = 0
         p.anno64[40] = 0
         p.clear_network()
