@@ -4,31 +4,17 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from penstock.verify.network import Network, NetworkError
-from penstock.verify.readers.accesslist import access_list_configuration, parse_access_list
 from penstock.verify.readers.errors import TableError
-from penstock.verify.readers.graphs import parse_graph
-from penstock.verify.readers.iptables import parse_iptables
-from penstock.verify.readers.macs import parse_macs, switch_configuration
-from penstock.verify.readers.nftables import parse_nftables
-from penstock.verify.readers.routes import parse_routes, router_configuration
-from penstock.verify.readers.rules import filter_configuration
 
 __all__ = ["load_network", "schema"]
 
-#: keys of a box that name a file, and what makes a configuration of its text and the interfaces that are given
-_READERS: Mapping[str, Callable[[str, list[str]], str]] = {
-    "click": lambda text, _: text,
-    "routes": lambda text, _: router_configuration(parse_routes(text)),
-    "iptables": lambda text, interfaces: filter_configuration(*parse_iptables(text), interfaces=interfaces),
-    "nftables": lambda text, interfaces: filter_configuration(*parse_nftables(text), interfaces=interfaces),
-    "access_list": lambda text, _: access_list_configuration(parse_access_list(text)),
-    "macs": lambda text, interfaces: switch_configuration(parse_macs(text), interfaces),
-}
+#: keys of a box that name a file, see :func:`_converted`
+_READERS = ("click", "routes", "iptables", "nftables", "access_list", "macs")
 _WITH_INTERFACES = ("iptables", "nftables", "macs")
 _KEYS: Mapping[str, frozenset[str]] = {
     "box": frozenset({*_READERS, "text", "unknown", "interfaces"}), "host": frozenset({"address", "addresses"}),
@@ -114,6 +100,8 @@ def _graph(network: Network, file: object, folder: Path) -> None:
     """Links of a graph. An end without a port is the interface that has the other node's name."""
     if not isinstance(file, str):
         raise NetworkError("graph: the name of a file is expected")
+    from penstock.verify.readers.graphs import parse_graph
+
     try:
         edges = parse_graph(_read(folder / file))
     except TableError as error:
@@ -121,6 +109,34 @@ def _graph(network: Network, file: object, folder: Path) -> None:
     for ends in edges:
         texts = [node if node in network.hosts else f"{node}:{port or other}" for (node, port), (other, _) in (ends, ends[::-1])]
         network.link(*texts)
+
+
+def _converted(kind: str, text: str, interfaces: list[str]) -> str:
+    """A configuration of what a file has; the readers are loaded where they are needed. Raises TableError."""
+    match kind:
+        case "routes":
+            from penstock.verify.readers.routes import parse_routes, router_configuration
+
+            return router_configuration(parse_routes(text))
+        case "iptables":
+            from penstock.verify.readers.iptables import parse_iptables
+            from penstock.verify.readers.rules import filter_configuration
+
+            return filter_configuration(*parse_iptables(text), interfaces=interfaces)
+        case "nftables":
+            from penstock.verify.readers.nftables import parse_nftables
+            from penstock.verify.readers.rules import filter_configuration
+
+            return filter_configuration(*parse_nftables(text), interfaces=interfaces)
+        case "access_list":
+            from penstock.verify.readers.accesslist import access_list_configuration, parse_access_list
+
+            return access_list_configuration(parse_access_list(text))
+        case "macs":
+            from penstock.verify.readers.macs import parse_macs, switch_configuration
+
+            return switch_configuration(parse_macs(text), interfaces)
+    return text
 
 
 def _texts(values: Any, what: str) -> list[str]:
@@ -148,7 +164,7 @@ def _configuration(name: str, values: dict[str, Any], folder: Path) -> tuple[str
         return values["text"], name
     file = folder / values[given[0]]
     try:
-        return _READERS[given[0]](_read(file), interfaces), str(file)
+        return _converted(given[0], _read(file), interfaces), str(file)
     except NetworkError as error:
         raise NetworkError(f"[box.{name}]: {error}") from None
     except TableError as error:
