@@ -10,7 +10,8 @@ from penstock.verify.network import Network, NetworkError
 from penstock.verify.policy import parse_policy
 from penstock.verify.readers.routes import parse_routes, router_configuration
 from penstock.verify.replay import Dataplane
-from penstock.verify.whatif import replacements, variations, what_if
+from penstock.verify.results import check
+from penstock.verify.whatif import insertions, replacements, variations, what_if
 
 FORK = """FromDevice(a) -> Strip(14) -> CheckIPHeader -> c :: IPClassifier(dst net 10.1.0.0/16, -); c[0] -> Unstrip(14) -> ToDevice(b);
 c[1] -> Unstrip(14) -> ToDevice(c); FromDevice(b) -> t :: Null -> ToDevice(a); FromDevice(c) -> t;"""
@@ -113,3 +114,25 @@ def test_a_box_is_replaced_by_another_one() -> None:
         list(replacements(network, {"b": Box(router("0.0.0.0/0 g"))}))
     with pytest.raises(NetworkError, match="there is no box 'x'"):
         list(replacements(network, {"x": better}))
+
+
+def test_a_box_is_put_into_a_link() -> None:
+    network = two_routers("0.0.0.0/0 g\n10.0.0.0/8 a")
+    policy = parse_policy("reach udp from h to g\nreach tcp from h to g", network)
+    wall = Box("FromDevice(in) -> Strip(14) -> CheckIPHeader -> IPFilter(allow udp, deny all) -> Unstrip(14) -> ToDevice(out); FromDevice(out) -> ToDevice(in)", name="a")
+    for end in ("h", "a:h", "a:b", "g"):
+        (variation, changes), = what_if(network, policy, insertions(network, {end: wall}))
+        facing_client = end in ("h", "a:b")
+        assert variation.text == f"with a' at {end}"
+        assert [c.assertion.text for c in changes] == (["reach tcp from h to g"] if facing_client else [])
+    with pytest.raises(NetworkError, match="nothing is linked there"):
+        list(insertions(network, {"b:nowhere": wall}))
+    with pytest.raises(NetworkError, match="two interfaces, and this one has 1"):
+        list(insertions(network, {"h": Box("FromDevice(x) -> Discard")}))
+
+
+def test_a_question_that_takes_too_long_is_undecided() -> None:
+    network = two_routers("0.0.0.0/0 g\n10.0.0.0/8 a")
+    (answer,) = check(network, "reach udp from h to g", budget_s=-1)
+    assert answer.verdict == "undecided" and "takes longer than" in answer.text
+    assert check(network, "reach udp from h to g").hold

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from penstock.cli.progress import watched
 
 if TYPE_CHECKING:
+    from penstock.verify.box import Box
     from penstock.verify.network import Network
     from penstock.verify.policy import Assertion
     from penstock.verify.questions import Answer
@@ -37,6 +38,7 @@ def add_arguments(name: str, parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--flows", action="store_true", help="with --live: what boxes remember of running flows counts too")
     parser.add_argument("-p", "--policy", action="append", default=[], metavar="FILE", help="a file of assertions, one a line")
     parser.add_argument("--opaque", action="store_true", help="elements of unknown classes are no error: they may do anything")
+    parser.add_argument("--budget", type=float, default=60.0, metavar="S", help="seconds that an assertion may take (60; 0: any time)")
     parser.add_argument("-b", "--brief", action="store_true", help="verdicts only")
     parser.add_argument("--replay", action="store_true", help="send each example through the compiled configurations, and compare")
     parser.add_argument("--pcap", metavar="FILE", help="write the examples as a capture")
@@ -46,6 +48,8 @@ def add_arguments(name: str, parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--what-if", action="store_true", help="ask again without each box and each link, and tell what changes")
     parser.add_argument("--replace", action="append", default=[], metavar="BOX=FILE",
                         help="ask again with another configuration in the place of a box, and tell what changes")
+    parser.add_argument("--insert", action="append", default=[], metavar="END=FILE",
+                        help="ask again with a box of two interfaces put into the link at END (a host, or box:interface)")
     parser.add_argument("--same-as", metavar="FILE", help="tell whether another configuration (or network) does the same with every packet")
     parser.add_argument("--tenant", metavar="PREFIXES", help="tell whether a configuration may run for a tenant with these addresses")
     parser.add_argument("--may-send", metavar="PREFIXES", default="", help="with --tenant: where its packets may go besides")
@@ -118,6 +122,7 @@ def main(name: str, args: argparse.Namespace) -> int:
     from penstock.verify.errors import NotDecided
     from penstock.verify.network import NetworkError
     from penstock.verify.policy import PolicyError
+    from penstock.verify.results import answer_of
 
     if args.schema:
         from penstock.verify.networkfile import schema
@@ -145,13 +150,13 @@ def main(name: str, args: argparse.Namespace) -> int:
         if args.classes:
             return _classes(network, as_json=args.json)
         assertions = _assertions(args, network)
-        if args.what_if or args.replace:
-            return _what_if(network, assertions, args.replace)
+        if args.what_if or args.replace or args.insert:
+            return _what_if(network, assertions, args.replace, args.insert)
         results: list[tuple[Assertion, Answer, float]] = []
         for assertion in watched(assertions, len(assertions)):
             started = time.perf_counter()
             try:
-                answer = _check(assertion, network)
+                answer = answer_of(assertion, network, budget_s=args.budget or None)
             except KeyboardInterrupt:
                 print(f"interrupted at '{assertion.text}': {len(results)} of {len(assertions)} were answered", file=sys.stderr)
                 return 130
@@ -180,36 +185,33 @@ def main(name: str, args: argparse.Namespace) -> int:
     return 0 if good == len(results) else 1
 
 
-def _check(assertion: Assertion, network: Network) -> Answer:
-    from penstock.verify.errors import NotDecided
-    from penstock.verify.questions import Answer
+def _what_if(network: Network, assertions: list[Assertion], replaced: list[str], inserted: list[str]) -> int:
+    from penstock.verify.whatif import insertions, replacements, what_if
 
-    try:
-        return assertion.check(network)
-    except NotDecided as reason:
-        return Answer(assertion.text, "undecided", str(reason))
-
-
-def _what_if(network: Network, assertions: list[Assertion], replaced: list[str]) -> int:
-    from penstock.verify.box import Box
-    from penstock.verify.network import NetworkError
-    from penstock.verify.whatif import replacements, what_if
-
-    boxes: dict[str, Box] = {}
-    for text in replaced:
-        name, equals, file = text.partition("=")
-        if not equals:
-            raise NetworkError(f"--replace {text}: expected BOX=FILE")
-        boxes[name] = Box(_text(file), name=name, file=file)
+    others = [*replacements(network, _boxes("--replace", replaced)), *insertions(network, _boxes("--insert", inserted))]
     kept = count = 0
-    total = len(boxes) or len(network.boxes) + len(network.links) // 2
-    for variation, changes in watched(what_if(network, assertions, replacements(network, boxes) if boxes else None), total):
+    total = len(others) or len(network.boxes) + len(network.links) // 2
+    for variation, changes in watched(what_if(network, assertions, others or None), total):
         count += 1
         kept += not changes
         for change in changes:
             print(f"{variation.text}: {_MARK[change.after.verdict]}  {change.assertion.text}\n    {change.after.text}")
-    print(f"{count} variations, {kept} of them change nothing")
+    print(f"{count} variation{'s' if count != 1 else ''}, {kept} of them change nothing")
     return 0
+
+
+def _boxes(option: str, texts: list[str]) -> dict[str, Box]:
+    """From ``NAME=FILE``, for each place one box."""
+    from penstock.verify.box import Box
+    from penstock.verify.network import NetworkError
+
+    found: dict[str, Box] = {}
+    for text in texts:
+        name, equals, file = text.partition("=")
+        if not equals:
+            raise NetworkError(f"{option} {text}: a name, =, and a file are expected")
+        found[name] = Box(_text(file), name=Path(file).stem, file=file)
+    return found
 
 
 def _classes(network: Network, *, as_json: bool) -> int:

@@ -18,7 +18,8 @@ from penstock.datapath.memory import size_and_alignment
 from penstock.datapath.sched import Notifier
 from penstock.packet.integers import IntType
 from penstock.verify import terms
-from penstock.verify.errors import NotDecided
+from penstock.verify.budget import check_budget
+from penstock.verify.errors import NotDecided, OutOfTime
 from penstock.verify.intervals import Intervals
 from penstock.verify.packet import SymbolicPacket
 from penstock.verify.packetaccess import PacketAccess
@@ -99,6 +100,7 @@ class Executor(PacketAccess, Structured):
         runs: list[Run] = []
         self._open, self._memory, self._turns_left = [[]], {}, _ALL_TURNS
         while self._open:
+            check_budget()
             self._prefix = self._open.pop()
             self._made = []
             self.path, self.state, self.events, self._stack = path.copy(), state.copy(), [], []
@@ -107,6 +109,8 @@ class Executor(PacketAccess, Structured):
                 run.result = self.call(function, [] if packet is None else [packet.copy()])
             except _Impossible:
                 continue
+            except OutOfTime:
+                raise
             except NotDecided as reason:
                 run.not_decided, run.place = str(reason), self.place()
             except RecursionError:
@@ -300,6 +304,7 @@ class Executor(PacketAccess, Structured):
             except ContinueLoop:
                 pass
             i, turns = i + 1, turns + 1
+            check_budget()
             self._turns_left -= 1
             if turns > _MAX_TURNS or self._turns_left < 0:
                 raise NotDecided(f"a loop of more than {_MAX_TURNS} turns" if turns > _MAX_TURNS else

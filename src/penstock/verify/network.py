@@ -9,6 +9,7 @@ from typing import Any
 
 from penstock.lang.arguments import ArgumentContext, ArgumentError, parse_prefix
 from penstock.verify.box import Box, Ending, Step, uncollected
+from penstock.verify.budget import check_budget
 from penstock.verify.errors import NotDecided
 from penstock.verify.intervals import Intervals
 from penstock.verify.packet import SymbolicPacket
@@ -216,6 +217,7 @@ class Network:
         hops = 0
         with uncollected():
             while work:
+                check_budget()
                 item = work.pop()
                 hops += 1
                 if hops > _MAX_HOPS:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from penstock.verify.budget import budget
 from penstock.verify.errors import NotDecided
 from penstock.verify.network import Network
 from penstock.verify.policy import Assertion, parse_policy
@@ -14,7 +15,7 @@ from penstock.verify.questions import Answer
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["Results", "check"]
+__all__ = ["Results", "answer_of", "check"]
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,16 @@ class Results(Sequence[Answer]):
         return pandas.DataFrame(self.rows)
 
 
-def check(network: Network, policy: str) -> Results:
-    """All assertions of a policy. What cannot be decided is an answer too. Raises PolicyError."""
+def check(network: Network, policy: str, *, budget_s: float | None = 60) -> Results:
+    """All assertions of a policy. What cannot be decided, or not within ``budget_s`` seconds each, is an answer too. Raises PolicyError."""
     assertions = parse_policy(policy, network)
-    return Results(tuple(assertions), tuple(_answer(assertion, network) for assertion in assertions))
+    return Results(tuple(assertions), tuple(answer_of(assertion, network, budget_s=budget_s) for assertion in assertions))
 
 
-def _answer(assertion: Assertion, network: Network) -> Answer:
+def answer_of(assertion: Assertion, network: Network, *, budget_s: float | None) -> Answer:
+    """An assertion's answer; what is not decided in that time is undecided. Raises PolicyError."""
     try:
-        return assertion.check(network)
+        with budget(budget_s):
+            return assertion.check(network)
     except NotDecided as reason:
         return Answer(assertion.text, "undecided", str(reason))

@@ -1,4 +1,4 @@
-"""What would change: each box taken out, each link cut, a box replaced by another one, one at a time."""
+"""What would change: each box taken out, each link cut, a box replaced or put in, one at a time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from penstock.verify.network import Network, NetworkError
 from penstock.verify.policy import Assertion
 from penstock.verify.questions import Answer
 
-__all__ = ["Change", "Variation", "replacements", "variations", "what_if"]
+__all__ = ["Change", "Variation", "insertions", "replacements", "variations", "what_if"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,25 @@ def replacements(network: Network, boxes: Mapping[str, Box]) -> Iterator[Variati
             raise NetworkError(f"the other '{name}' has no interface '{missing[0]}', which is linked")
         changed = replace(network, boxes=network.boxes | {name: box}, asked={}, seen=set())
         yield Variation(f"with another {name}", changed, frozenset({name}))
+
+
+def insertions(network: Network, boxes: Mapping[str, Box]) -> Iterator[Variation]:
+    """The network with a box of two interfaces put into a link, for each of them by an end of the link (a host, ``box:interface``): its
+    first interface by name is at that end. Raises NetworkError."""
+    for end, box in boxes.items():
+        node, _, interface = end.partition(":")
+        near = node, interface
+        if near not in network.links:
+            raise NetworkError(f"{end}: nothing is linked there")
+        if len(box.interfaces) != 2:
+            raise NetworkError(f"{end}: a box that is put into a link has two interfaces, and this one has {len(box.interfaces)}")
+        name = box.name
+        while name in network.boxes or name in network.hosts:
+            name += "'"
+        far, (first, second) = network.links[near], box.interfaces
+        links = network.links | {near: (name, first), (name, first): near, far: (name, second), (name, second): far}
+        changed = replace(network, boxes=network.boxes | {name: box}, links=links, asked={}, seen=set())
+        yield Variation(f"with {name} at {end}", changed, frozenset({node, far[0]}))
 
 
 def _less(network: Network, links: dict[tuple[str, str], tuple[str, str]]) -> Network:
