@@ -156,20 +156,3 @@ class PIE(RED):
                 return True
         self.passed += 1
         return False
-
-    @datapath
-    def push(self, port: int, p: Packet) -> None:
-        if self.is_unlucky(p):
-            self.checked_output_push(1, p)
-        else:
-            self.output(0).push(p)
-
-    @datapath
-    def pull(self, port: int) -> Packet | None:
-        p = self.input(0).pull()
-        if p is None:
-            return None
-        if self.is_unlucky(p):
-            self.checked_output_push(1, p)
-            return None
-        return p

@@ -138,9 +138,16 @@ class RED(Element):
         return False
 
     @datapath
-    def push(self, port: int, p: Packet) -> None:
+    def is_unlucky(self, p: Packet) -> bool:
+        """Whether this packet is dropped; counts."""
         if self.should_drop():
             self.drops += 1
+            return True
+        return False
+
+    @datapath
+    def push(self, port: int, p: Packet) -> None:
+        if self.is_unlucky(p):
             self.checked_output_push(1, p)
         else:
             self.output(0).push(p)
@@ -150,8 +157,7 @@ class RED(Element):
         p = self.input(0).pull()
         if p is None:
             return None
-        if self.should_drop():
-            self.drops += 1
+        if self.is_unlucky(p):
             self.checked_output_push(1, p)
             return None
         return p

@@ -209,12 +209,8 @@ def _rules(table: _Table, words: list[Word], text: str) -> list[ChainRule]:
 def _states(words: list[Word], made: ChainRule) -> list[ChainRule]:
     """``ct state``: of known flows, or of none. What is tested otherwise stays as it is."""
     if words[:1] == ["vmap"]:
-        entries = words[1]
-        del words[:2]
-        if isinstance(entries, str):
-            raise TableError("verdict maps are understood where they stand in the rule")
         found = []
-        for key, verdict in _entries(entries):
+        for key, verdict in _entries(words):
             if key in ("established", "new"):
                 found.append(ChainRule(made.text, list(made.parts), list(made.interfaces), verdict, key == "established"))
         return found
@@ -242,8 +238,12 @@ def _listed(words: list[Word]) -> list[str]:
     return found
 
 
-def _entries(entries: list[Word]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """(key, verdict) of a verdict map."""
+def _entries(words: list[Word]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """(key, verdict) of a verdict map, which is taken off the words."""
+    entries = words[1]
+    del words[:2]
+    if isinstance(entries, str):
+        raise TableError("verdict maps are understood where they stand in the rule")
     item: list[str] = []
     for word in [*entries, ","]:
         if word != ",":
@@ -260,12 +260,8 @@ def _entries(entries: list[Word]) -> Iterator[tuple[str, tuple[str, ...]]]:
 def _values(table: _Table, words: list[Word], maker: Maker, made: ChainRule) -> list[ChainRule]:
     """The value that a field is compared with: what it must be goes into ``made``; a verdict map makes rules of their own."""
     if words[0] == "vmap":
-        entries = words[1]
-        del words[:2]
-        if isinstance(entries, str):
-            raise TableError("verdict maps are understood where they stand in the rule")
         found = []
-        for key, verdict in _entries(entries):
+        for key, verdict in _entries(words):
             other = ChainRule(made.text, list(made.parts), list(made.interfaces), verdict, made.stateful)
             _add(other, [maker(key)], negated=False)
             found.append(other)
