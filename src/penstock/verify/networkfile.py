@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,8 @@ def load_network(path: Path | str, *, opaque: bool = False) -> Network:
     ``[host.NAME]`` with ``address`` or ``addresses``, ``links = ["host box:interface", "a:1 b:0 mtu 1400", …]``, and ``graph``: a file of
     links.
     ``opaque``: elements of classes that are not known may do anything, and are no errors. Raises NetworkError, ConfigurationError."""
+    import tomllib
+
     path = Path(path)
     try:
         content = json.loads(_read(path)) if path.suffix == ".json" else tomllib.loads(_read(path))

@@ -178,7 +178,14 @@ class Path:
                 again = compare(name, a, b, bits)
                 if isinstance(again, int):
                     return bool(again)
-        first, second = self.of(a), self.of(b)
+        first = self.of(a)
+        if name == "eq" and isinstance(b, int) and first:
+            # By far the most: a field and a number.
+            if b not in first:
+                return False
+            if first.only is not None:
+                return True
+        second = self.of(b)
         if not first or not second:
             return None
         if name == "eq":
