@@ -226,8 +226,7 @@ class Path:
         known = self.decide(condition)
         if known is not None:
             return known == truth
-        self.facts.append(Fact(condition, truth, place))
-        self.domains[condition] = Intervals(((int(truth), int(truth)),))
+        self.record(condition, truth, place)
         if isinstance(condition, Op) and condition.bits == 1 and condition.key[0] in ("and", "or") and truth == (condition.key[0] == "and"):
             return all(self.assume(part, truth, place) for part in condition.key[1:])
         if isinstance(condition, Op) and condition.key[0] == "in":
@@ -236,6 +235,11 @@ class Path:
         if isinstance(condition, Op) and condition.key[0] in ("eq", "lt", "le"):
             return self._narrow(condition.key[0], condition.key[1], condition.key[2], truth)
         return True
+
+    def record(self, condition: Term, truth: bool, place: Place) -> None:
+        """Add a fact that is known to be open, and of which nothing else follows."""
+        self.facts.append(Fact(condition, truth, place))
+        self.domains[condition] = Intervals(((int(truth), int(truth)),))
 
     def become(self, other: Path) -> None:
         """Know what the other path knows."""

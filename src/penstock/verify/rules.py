@@ -175,15 +175,20 @@ def _exclude(path: Path, rules: Iterable[_Rule]) -> bool:
     """Suppose that none of these rules matches. False where one always does."""
     for rule in rules:
         left = []
-        for part in terms.flat("and", path.simpler(rule.condition)):
+        for part in terms.flat("and", rule.condition):
             answer = path.decide(part)
             if answer is False:
                 break
             if answer is None:
                 left.append(part)
         else:
-            # Where only one part is open, it is that which does not hold.
-            if not left or not path.assume(left[0] if len(left) == 1 else rule.condition, False, rule.place):
+            if not left:
+                return False
+            if len(left) > 1:
+                assert isinstance(rule.condition, Term)
+                path.record(rule.condition, False, rule.place)
+            elif not path.assume(left[0], False, rule.place):
+                # Where only one part is open, it is that which does not hold.
                 return False
     return True
 
@@ -206,7 +211,8 @@ def branches(path: Path, condition: Value, truth: bool, place: Place) -> list[Pa
                     ways = [made for way in ways for made in branches(way, part, truth, place)]
                 else:
                     ways = [way.copy() for way in ways] if ways == [path] else ways
-                    ways = [way for way in ways if way.assume(way.simpler(part), truth, place)]
+                    # Its words are as simple as they get; what this rule asked before it shows in what they can be.
+                    ways = [way for way in ways if way.assume(part, truth, place)]
             return ways
         if name in ("and", "or"):
             ways = branches(path, parts[0], truth, place)
@@ -269,6 +275,8 @@ def _condition(tree: Tree, words: _Words) -> Value:
         return terms.truth_not(_condition(tree.parts[0], words))
     if tree.kind == "or":
         parts = _united(tree.parts, words)
+    elif _is_refuted(tree, words):
+        return 0
     else:
         parts = []
         for part in tree.parts:
@@ -279,6 +287,13 @@ def _condition(tree: Tree, words: _Words) -> Value:
         # In pairs of pairs, so that a long list is not deep.
         parts = [terms.truth(tree.kind, *parts[i : i + 2]) if i + 1 < len(parts) else parts[i] for i in range(0, len(parts), 2)]
     return parts[0]
+
+
+def _is_refuted(tree: Tree, words: _Words) -> bool:
+    """Whether something that has to hold is known not to, from other rules: no more needs to be looked at then."""
+    if tree.test is not None:
+        return words.tests.get(tree.test) == 0
+    return tree.kind == "and" and any(_is_refuted(part, words) for part in tree.parts)
 
 
 def _united(trees: Sequence[Tree], words: _Words) -> list[Value]:
