@@ -81,11 +81,15 @@ def _running(*, with_flows: bool) -> Network:
         raise NetworkError(str(error)) from None
 
 
+def _is_network(file: str) -> bool:
+    return file.endswith((".toml", ".json"))
+
+
 def _load(file: str, *, opaque: bool) -> Network:
     from penstock.verify.network import Network
     from penstock.verify.networkfile import load_network
 
-    if file.endswith((".toml", ".json")):
+    if _is_network(file):
         return load_network(file, opaque=opaque)
     text = _text(file)
     network = Network(opaque=opaque)
@@ -278,7 +282,7 @@ def _compare(one: str, other: str) -> int:
     from penstock.verify.network import NetworkError
     from penstock.verify.networkfile import load_network
 
-    networks = [file.endswith((".toml", ".json")) for file in (one, other)]
+    networks = [_is_network(file) for file in (one, other)]
     if any(networks) and not all(networks):
         raise NetworkError("--same-as compares two networks (.toml) or two configurations")
     if all(networks):

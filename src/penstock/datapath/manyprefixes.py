@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["chunks_needed", "elementary", "tables"]
+__all__ = ["chunks_needed", "distinct", "elementary", "runs", "tables"]
 
 _CHUNK = 0x8000_0000
 
@@ -22,8 +22,8 @@ def elementary(prefixes: Mapping[tuple[int, int], int]) -> tuple[NDArray[np.int6
     order = np.argsort(table[:, 1] << 32 | table[:, 0])
     first, length, numbers = table[order, 0], table[order, 1], numbers[order]
     after = first + (1 << (32 - length))
-    starts = np.sort(np.concatenate((np.zeros(1, np.int64), first, after)))
-    starts = starts[np.concatenate(([True], starts[1:] != starts[:-1])) & (starts < 1 << 32)]
+    starts = distinct(np.sort(np.concatenate((np.zeros(1, np.int64), first, after))))
+    starts = starts[starts < 1 << 32]
     results = np.zeros(len(starts), np.int64)
     cuts = np.searchsorted(length, np.arange(34))
     # The shorter prefixes are painted first, longer ones over them.
@@ -31,8 +31,7 @@ def elementary(prefixes: Mapping[tuple[int, int], int]) -> tuple[NDArray[np.int6
         low = np.searchsorted(starts, first[these])
         counts = np.searchsorted(starts, after[these]) - low
         # Prefixes of one length do not overlap: each place is painted once a length.
-        places = np.arange(int(counts.sum())) + np.repeat(low - (np.cumsum(counts) - counts), counts)
-        results[places] = np.repeat(numbers[these], counts)
+        results[runs(low, counts)] = np.repeat(numbers[these], counts)
     new = np.concatenate(([True], results[1:] != results[:-1]))
     return starts[new], results[new]
 
@@ -44,8 +43,8 @@ def tables(prefixes: Mapping[tuple[int, int], int]) -> tuple[array[int], array[i
     # What is found at the first address of each /24.
     first = -(-starts // 256)
     middle = np.repeat(results, np.diff(first, append=1 << 24))
-    split_16 = _distinct(starts[starts & 0xFFFF != 0] >> 16)
-    split_24 = _distinct(starts[starts & 0xFF != 0] >> 8)
+    split_16 = distinct(starts[starts & 0xFFFF != 0] >> 16)
+    split_24 = distinct(starts[starts & 0xFF != 0] >> 8)
     top = middle[::256].copy()
     top[split_16] = _CHUNK | np.arange(len(split_16))
     upper = middle.reshape(-1, 256)[split_16]
@@ -59,10 +58,17 @@ def chunks_needed(prefixes: Mapping[tuple[int, int], int]) -> int:
     """As :meth:`LPM.chunks_needed`."""
     table = np.array(list(prefixes), dtype=np.int64).reshape(-1, 2)
     middle, lower = (np.sort(table[table[:, 1] > bits, 0] >> (32 - bits)) for bits in (16, 24))
-    return len(_distinct(middle)) + len(_distinct(lower))
+    return len(distinct(middle)) + len(distinct(lower))
 
 
-def _distinct(ordered: NDArray[np.int64]) -> NDArray[np.int64]:
+def runs(first: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Indices one after the other: for each run as many as ``counts`` says, the first one and from there on one more each."""
+    places: NDArray[np.int64] = np.arange(int(counts.sum())) + np.repeat(first - (np.cumsum(counts) - counts), counts)
+    return places
+
+
+def distinct(ordered: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Sorted numbers, each of them once."""
     return ordered[np.concatenate(([True], ordered[1:] != ordered[:-1]))] if len(ordered) else ordered
 
 

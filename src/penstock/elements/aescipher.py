@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 from penstock.datapath.memory import Array
+from penstock.datapath.packet import Packet
 from penstock.datapath.source import datapath
 from penstock.elements.associations import AssociationElement
+from penstock.elements.element import ConfigureError
 from penstock.elements.ipsec.aes import INVERSE_SBOX, SBOX, decryption_table, encryption_table
-from penstock.packet.integers import u8, u32
+from penstock.packet.integers import u8, u32, u64
 
 __all__ = ["AESCipher"]
 
 
 class AESCipher(AssociationElement):
-    """``words`` is the block that is worked on."""
+    """What encrypts (ENCRYPT 1) or decrypts (0) packets; ``words`` is the block that is worked on."""
+
+    ports = "1/1-2"
+    processing = "a/ah"
+
+    count: u64
+    drops: u64
+
+    def configure(self, encrypt: int) -> None:
+        if encrypt not in (0, 1):
+            raise ConfigureError("ENCRYPT: must be 1 (encrypt) or 0 (decrypt)")
+        self.encrypts = bool(encrypt)
+
+    def add_handlers(self) -> None:
+        self.add_data("count", "count")
+        self.add_data("drops", "drops")
 
     def load_cipher(self, *, encrypts: bool) -> None:
         """Find the associations, and make the tables for one direction."""
@@ -21,6 +38,12 @@ class AESCipher(AssociationElement):
         self.mix = Array(u32, 256, encryption_table() if encrypts else decryption_table())
         self.box = Array(u8, 256, SBOX if encrypts else INVERSE_SBOX)
         self.words = Array(u32, 4)
+
+    @datapath
+    def any_bytes(self, p: Packet, start: u32) -> None:
+        """For abstractions: what a cipher makes of the bytes from ``start`` on may be anything."""
+        for j in range(p.length - start):
+            p.data.u8[start + j] = self.random.next() & 0xFF
 
     @datapath
     def column(self, a: u32, b: u32, c: u32, d: u32) -> u32:

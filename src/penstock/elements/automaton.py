@@ -77,7 +77,7 @@ def strings(patterns: Sequence[bytes], *, memory_bytes: int, ignore_case: bool =
     """An automaton that finds each of these. Raises AutomatonError."""
     if any(not pattern for pattern in patterns):
         raise AutomatonError("a pattern must not be empty")
-    masks = {_either_case(byte) if ignore_case else 1 << byte for pattern in patterns for byte in pattern}
+    masks = {_both_cases(1 << byte) if ignore_case else 1 << byte for pattern in patterns for byte in pattern}
     of, examples = _classes(masks)
     children: list[dict[int, int]] = [{}]
     accepted = [NO_PATTERN]
@@ -107,9 +107,12 @@ def strings(patterns: Sequence[bytes], *, memory_bytes: int, ignore_case: bool =
     return Automaton(of, classes, table, array("H", accepted))
 
 
-def _either_case(byte: int) -> int:
-    other = bytes([byte]).swapcase()[0]
-    return 1 << byte | 1 << other
+def _both_cases(mask: int) -> int:
+    """With letters of the other case too."""
+    for byte in range(ord("A"), ord("Z") + 1):
+        either = 1 << byte | 1 << (byte + 32)
+        mask |= either if mask & either else 0
+    return mask
 
 
 # Regular expressions
@@ -225,7 +228,6 @@ class _Parser:
     def repeated(self) -> tuple[int, int]:
         start = self.at
         made = self.atom()
-        after = self.at
         low, high = self.counts()
         if (low, high) == (1, 1):
             return made
@@ -249,7 +251,7 @@ class _Parser:
             self.machine.beside[loop].append(begin)
             self.machine.beside[end].append(loop)
             last = loop
-        self.at = end_of_counts if end_of_counts > after else after
+        self.at = end_of_counts
         return first, last
 
     def counts(self) -> tuple[int, int | None]:
@@ -354,12 +356,7 @@ class _Parser:
         return _EVERY & ~mask if negated else mask
 
     def folded(self, mask: int) -> int:
-        """With letters of the other case too, where that is asked for."""
-        if self.ignore_case:
-            for byte in range(ord("A"), ord("Z") + 1):
-                either = 1 << byte | 1 << (byte + 32)
-                mask |= either if mask & either else 0
-        return mask
+        return _both_cases(mask) if self.ignore_case else mask
 
     def member(self) -> int:
         if self.peek() == "\\":

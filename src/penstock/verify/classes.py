@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from penstock.datapath.manyprefixes import distinct, runs
 from penstock.verify.box import Box, Ending, uncollected
 from penstock.verify.hosts import make_packet
 from penstock.verify.intervals import Intervals
@@ -69,11 +70,6 @@ class Classes:
     @property
     def count(self) -> int:
         return int(self.then.shape[1])
-
-    @cached_property
-    def addresses(self) -> dict[int, Intervals]:
-        """The addresses of each class."""
-        return self.labels.within(Intervals.full(32))
 
     @cached_property
     def _last(self) -> NDArray[np.int64]:
@@ -168,15 +164,13 @@ class _Work:
             if sum(numbers.size for numbers, _ in outcomes[-1]) != 1 << 32:
                 raise NotPlain(f"{node}: packets to the same address go different ways")
         firsts = [numbers.ends[0] for outcome in outcomes for numbers, _ in outcome if numbers]
-        starts = np.sort(np.concatenate([np.zeros(1, np.int64), *firsts]))
-        starts = starts[np.concatenate(([True], starts[1:] != starts[:-1]))]
+        starts = distinct(np.sort(np.concatenate([np.zeros(1, np.int64), *firsts])))
         columns = np.empty((len(outcomes), len(starts)), np.int64)
         for column, outcome in zip(columns, outcomes):
             for numbers, after in outcome:
                 low, high = numbers.ends
-                begin, end = np.searchsorted(starts, low), np.searchsorted(starts, high, "right")
-                counts = end - begin
-                column[np.arange(int(counts.sum())) + np.repeat(begin - (np.cumsum(counts) - counts), counts)] = after
+                begin = np.searchsorted(starts, low)
+                column[runs(begin, np.searchsorted(starts, high, "right") - begin)] = after
         labels, which = _distinct_columns(columns, len(starts))
         return Classes(Labelled(starts, labels), self._names, columns[:, which], list(self._ends), self.first)
 

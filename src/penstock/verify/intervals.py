@@ -32,10 +32,6 @@ class Intervals:
 
     def __init__(self, parts: Parts):
         self._parts, self._ends, self._hash = parts, None, None
-        if len(parts) >= _MANY and parts[-1][1] < _LARGEST:
-            from penstock.verify.manyintervals import ends_of
-
-            self._ends = ends_of(parts)
 
     @classmethod
     def of(cls, parts: Iterable[tuple[int, int]]) -> Intervals:
@@ -100,7 +96,7 @@ class Intervals:
     @property
     def is_many(self) -> bool:
         """Whether it is worth its arrays."""
-        return self._ends is not None and len(self._ends[0]) >= _MANY
+        return self.count >= _MANY and self.high < _LARGEST
 
     @property
     def low(self) -> int:

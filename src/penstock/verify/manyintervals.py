@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from penstock.datapath.manyprefixes import runs
 from penstock.verify.intervals import Intervals
 
 __all__ = ["Ends", "Labelled", "both", "either", "ends_of", "joined", "overlaps", "without"]
@@ -28,9 +29,7 @@ def overlaps(a: Ends, b: Ends) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     counts = np.searchsorted(b[0], a[1], "right") - first
     np.maximum(counts, 0, out=counts)
     mine = np.repeat(np.arange(len(counts)), counts)
-    # The first of each run of theirs, and from there on one more each.
-    theirs = np.arange(len(mine)) + np.repeat(first - (np.cumsum(counts) - counts), counts)
-    return mine, theirs
+    return mine, runs(first, counts)
 
 
 def both(a: Ends, b: Ends) -> Ends:

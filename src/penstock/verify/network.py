@@ -121,14 +121,16 @@ class Network:
         self._check_name(name)
         key = (text, tuple(unknown))
         try:
-            if tables:
-                self.boxes[name] = Box(text, name=name, file=file, unknown=key[1], opaque=self.opaque)
-                self.boxes[name].load_tables(tables)
-                return
-            self.boxes[name] = self._made.get(key) or Box(text, name=name, file=file, unknown=key[1], opaque=self.opaque)
+            box = None if tables else self._made.get(key)
+            if box is None:
+                box = Box(text, name=name, file=file, unknown=key[1], opaque=self.opaque)
+                if tables:
+                    box.load_tables(tables)
+                else:
+                    self._made[key] = box
         except LookupError as error:
             raise NetworkError(f"box '{name}': {error.args[0]}") from None
-        self._made[key] = self.boxes[name]
+        self.boxes[name] = box
 
     def add_host(self, name: str, addresses: Iterable[str] = ()) -> None:
         """A host with addresses as prefixes; any where none is given."""

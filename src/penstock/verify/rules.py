@@ -86,8 +86,9 @@ def asked_by_rules(path: Path, element: ClassifyingElement, packet: SymbolicPack
     words = _Words(packet, Path())
     for number, (tree, port) in zip(element.rule_numbers, element.rules_in_order()):
         parts = [(part, _condition(part, words)) for part in (tree.parts if tree.kind == "and" else [tree])]
-        failing = next(((part, value) for part, value in parts if path.decide(path.simpler(value)) is False), None)
-        holds = all(path.decide(path.simpler(value)) for _, value in parts)
+        answers = [path.decide(path.simpler(value)) for _, value in parts]
+        failing = parts[answers.index(False)] if False in answers else None
+        holds = all(answers)
         if failing is not None or holds:
             yield _rule_text(number, texts), port >= 0, *(failing or (tree, 1))
         if holds:
@@ -205,12 +206,11 @@ def branches(path: Path, condition: Value, truth: bool, place: Place) -> list[Pa
         if name == "not":
             return branches(path, parts[0], not truth, place)
         if name in ("and", "or") and truth == (name == "and"):
-            ways = [path]
+            ways = [path.copy()]
             for part in terms.flat(name, condition):
                 if _is_composite(part):
                     ways = [made for way in ways for made in branches(way, part, truth, place)]
                 else:
-                    ways = [way.copy() for way in ways] if ways == [path] else ways
                     # Its words are as simple as they get; what this rule asked before it shows in what they can be.
                     ways = [way for way in ways if way.assume(part, truth, place)]
             return ways

@@ -6,7 +6,28 @@ from penstock.elements.translation import WELL_KNOWN_PREFIX, Translation
 __all__ = ["ProtocolTranslator46", "ProtocolTranslator64"]
 
 
-class ProtocolTranslator46(Translation):
+class _Stateless(Translation):
+    """Each packet by itself. Subclasses say how: ``translated`` gives False for what has no counterpart."""
+
+    def configure(self, prefix: str = WELL_KNOWN_PREFIX) -> None:
+        self.set_prefix(prefix)
+
+    def add_handlers(self) -> None:
+        self.add_drops_handler()
+
+    @datapath
+    def translated(self, p: Packet) -> bool:
+        return False
+
+    @datapath
+    def simple_action(self, p: Packet) -> Packet | None:
+        if self.translated(p):
+            return p
+        self.drop(p)
+        return None
+
+
+class ProtocolTranslator46(_Stateless):
     """Translate IPv4 packets to IPv6 packets, without any state (RFC 7915).
 
     The data must start at the IPv4 header, which must have been checked. Both addresses become those that stand for them in PREFIX.
@@ -24,12 +45,6 @@ class ProtocolTranslator46(Translation):
         -> Discard;
     """
 
-    def configure(self, prefix: str = WELL_KNOWN_PREFIX) -> None:
-        self.set_prefix(prefix)
-
-    def add_handlers(self) -> None:
-        self.add_drops_handler()
-
     @datapath
     def translated(self, p: Packet) -> bool:
         ip = p.ip
@@ -43,15 +58,8 @@ class ProtocolTranslator46(Translation):
                 return self.error_to_ip6(p, src, dst, inner_src, inner_dst)
         return self.to_ip6(p, src, dst)
 
-    @datapath
-    def simple_action(self, p: Packet) -> Packet | None:
-        if self.translated(p):
-            return p
-        self.drop(p)
-        return None
 
-
-class ProtocolTranslator64(Translation):
+class ProtocolTranslator64(_Stateless):
     """Translate IPv6 packets to IPv4 packets, without any state (RFC 7915).
 
     The data must start at the IPv6 header, which must have been checked. Both addresses must lie in PREFIX and become the IPv4
@@ -68,12 +76,6 @@ class ProtocolTranslator64(Translation):
         -> IPPrint -> Discard;
     """
 
-    def configure(self, prefix: str = WELL_KNOWN_PREFIX) -> None:
-        self.set_prefix(prefix)
-
-    def add_handlers(self) -> None:
-        self.add_drops_handler()
-
     @datapath
     def translated(self, p: Packet) -> bool:
         kind, at, fragment = self.upper_layer(p)
@@ -86,10 +88,3 @@ class ProtocolTranslator64(Translation):
                 return False
             return self.error_to_ip4(p, at, src, dst, self.extracted(p.transport.u128[16]), self.extracted(p.transport.u128[32]))
         return self.to_ip4(p, kind, at, fragment, src, dst)
-
-    @datapath
-    def simple_action(self, p: Packet) -> Packet | None:
-        if self.translated(p):
-            return p
-        self.drop(p)
-        return None

@@ -1,6 +1,6 @@
 """IPsecAES."""
 
-from penstock.elements import Array, ConfigureError, Packet, abstraction, datapath, u32, u64
+from penstock.elements import Array, Packet, abstraction, datapath, u32
 from penstock.elements.aescipher import AESCipher
 
 __all__ = ["IPsecAES"]
@@ -26,24 +26,9 @@ class IPsecAES(AESCipher):
         -> IPsecAES(1) -> IPsecAuthHMACSHA1(0) -> IPsecEncap(50, 3.0.0.1, 4.0.0.1) -> IPPrint -> Discard;
     """
 
-    ports = "1/1-2"
-    processing = "a/ah"
-
-    count: u64
-    drops: u64
-
-    def configure(self, encrypt: int) -> None:
-        if encrypt not in (0, 1):
-            raise ConfigureError("ENCRYPT: must be 1 (encrypt) or 0 (decrypt)")
-        self.encrypts = bool(encrypt)
-
     def initialize(self) -> None:
         self.load_cipher(encrypts=self.encrypts)
         self.chain = Array(u32, 4)
-
-    def add_handlers(self) -> None:
-        self.add_data("count", "count")
-        self.add_data("drops", "drops")
 
     @datapath
     def decrypt_words(self, i: u32) -> None:
@@ -103,14 +88,12 @@ class IPsecAES(AESCipher):
     @abstraction(of=encrypt)
     def any_cipher(self, p: Packet, i: u32) -> None:
         """What is encrypted may be any bytes."""
-        for j in range(p.length - _HEADER_BYTES):
-            p.data.u8[_HEADER_BYTES + j] = self.random.next() & 0xFF
+        self.any_bytes(p, u32(_HEADER_BYTES))
 
     @abstraction(of=decrypt)
     def any_plain(self, p: Packet, i: u32) -> None:
         """What is decrypted may be any bytes."""
-        for j in range(p.length - _HEADER_BYTES):
-            p.data.u8[_HEADER_BYTES + j] = self.random.next() & 0xFF
+        self.any_bytes(p, u32(_HEADER_BYTES))
 
     @datapath
     def simple_action(self, p: Packet) -> Packet | None:

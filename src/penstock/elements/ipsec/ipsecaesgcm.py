@@ -33,21 +33,11 @@ class IPsecAESGCM(AESCipher):
         -> IPsecESPUnencap(IV 8) -> CheckIPHeader -> IPPrint -> Discard;
     """
 
-    ports = "1/1-2"
-    processing = "a/ah"
-
-    count: u64
-    drops: u64
     #: the upper half of initialisation vectors; 0: not drawn yet
     start: u32
     #: the hash so far
     high: u64
     low: u64
-
-    def configure(self, encrypt: int) -> None:
-        if encrypt not in (0, 1):
-            raise ConfigureError("ENCRYPT: must be 1 (encrypt) or 0 (decrypt)")
-        self.encrypts = bool(encrypt)
 
     def initialize(self) -> None:
         self.load_cipher(encrypts=True)
@@ -59,10 +49,6 @@ class IPsecAESGCM(AESCipher):
         self.upper = Array(u64, 16 * self.n_known, [product >> 64 for table in tables for product in table])
         self.lower = Array(u64, 16 * self.n_known, [product & (1 << 64) - 1 for table in tables for product in table])
         self.reduced = Array(u16, 16, _REDUCED)
-
-    def add_handlers(self) -> None:
-        self.add_data("count", "count")
-        self.add_data("drops", "drops")
 
     @datapath
     def absorb(self, i: u32, a: u32, b: u32, c: u32, d: u32) -> None:
@@ -167,8 +153,7 @@ class IPsecAESGCM(AESCipher):
     @abstraction(of=seal)
     def any_cipher(self, p: Packet, i: u32) -> None:
         """What is encrypted may be any bytes."""
-        for j in range(p.length - _HEADER_BYTES):
-            p.data.u8[_HEADER_BYTES + j] = self.random.next() & 0xFF
+        self.any_bytes(p, u32(_HEADER_BYTES))
         p.put(_TAG_BYTES)
 
     @abstraction(of=open)
@@ -177,8 +162,7 @@ class IPsecAESGCM(AESCipher):
         if (self.random.next() & 1) == 0:
             return False
         p.take(_TAG_BYTES)
-        for j in range(p.length - _HEADER_BYTES):
-            p.data.u8[_HEADER_BYTES + j] = self.random.next() & 0xFF
+        self.any_bytes(p, u32(_HEADER_BYTES))
         return True
 
     @datapath

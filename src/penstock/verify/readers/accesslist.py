@@ -6,6 +6,7 @@ import re
 
 from penstock.lang.arguments import ArgumentContext, ArgumentError, parse_ip, unparse_ip
 from penstock.verify.readers.errors import TableError
+from penstock.verify.readers.rules import port_range
 
 __all__ = ["access_list_configuration", "parse_access_list"]
 
@@ -100,7 +101,7 @@ def _ports(rest: list[str], side: str) -> list[str]:
         return []
     word, first = rest.pop(0), _port(rest.pop(0))
     if word == "range":
-        return [f"({side} port >= {first} && {side} port <= {_port(rest.pop(0))})"]
+        return [port_range(side, first, _port(rest.pop(0)))]
     return [{"eq": f"{side} port {first}", "neq": f"not {side} port {first}", "lt": f"{side} port < {first}",
              "gt": f"{side} port > {first}"}[word]]
 

@@ -7,7 +7,7 @@ import shlex
 from penstock.lang.arguments import ArgumentError
 from penstock.verify.readers.errors import TableError
 from penstock.verify.readers.routes import prefix_text
-from penstock.verify.readers.rules import ChainRule, InterfaceTest, Rule, flatten
+from penstock.verify.readers.rules import ChainRule, InterfaceTest, Rule, any_of, flatten, port_range
 
 __all__ = ["parse_iptables"]
 
@@ -70,7 +70,7 @@ def _match(word: str, words: list[str], rule: ChainRule, *, negated: bool) -> st
     """What an option asks for, as an expression; empty where that is nothing, or is noted in the rule."""
     if word in ("-s", "--source", "-d", "--destination"):
         nets = [f"{'src' if 's' in word[:3] else 'dst'} net {prefix_text(net)}" for net in words.pop(0).split(",")]
-        return nets[0] if len(nets) == 1 else f"({' || '.join(nets)})"
+        return any_of(nets)
     if word in ("-i", "--in-interface", "-o", "--out-interface"):
         name = words.pop(0)
         pattern = name[:-1] + "*" if name.endswith("+") else name
@@ -84,8 +84,7 @@ def _match(word: str, words: list[str], rule: ChainRule, *, negated: bool) -> st
     if word in ("--sport", "--source-port", "--sports", "--dport", "--destination-port", "--dports", "--ports"):
         texts = words.pop(0).split(",")
         sides = ("src", "dst") if word == "--ports" else ("src",) if word.startswith("--s") else ("dst",)
-        ports = [_ports(side, text) for side in sides for text in texts]
-        return ports[0] if len(ports) == 1 else f"({' || '.join(ports)})"
+        return any_of([_ports(side, text) for side in sides for text in texts])
     if word == "--icmp-type":
         kind = words.pop(0)
         return "" if kind == "any" else f"icmp type {_ICMP_TYPES[kind] if kind in _ICMP_TYPES else int(kind)}"
@@ -116,4 +115,4 @@ def _match(word: str, words: list[str], rule: ChainRule, *, negated: bool) -> st
 
 def _ports(side: str, text: str) -> str:
     low, colon, high = text.partition(":")
-    return f"{side} port {int(low)}" if not colon else f"({side} port >= {int(low or 0)} && {side} port <= {int(high or 65535)})"
+    return f"{side} port {int(low)}" if not colon else port_range(side, int(low or 0), int(high or 65535))

@@ -12,7 +12,7 @@ from typing import TypeAlias
 from penstock.lang.arguments import ArgumentError
 from penstock.verify.readers.errors import TableError
 from penstock.verify.readers.routes import prefix_text
-from penstock.verify.readers.rules import ChainRule, InterfaceTest, Rule, flatten
+from penstock.verify.readers.rules import ChainRule, InterfaceTest, Rule, any_of, flatten, port_range
 
 __all__ = ["parse_nftables"]
 
@@ -285,7 +285,7 @@ def _add(made: ChainRule, conditions: list[str | InterfaceTest | None], *, negat
     if tests:
         made.interfaces.append(InterfaceTest(tests[0].side, tuple(name for test in tests for name in test.names), negated))
     elif texts:
-        whole = texts[0] if len(texts) == 1 else f"({' || '.join(texts)})"
+        whole = any_of(texts)
         if whole != "all":
             made.parts.append(f"not {whole}" if negated else whole)
         elif negated:
@@ -344,8 +344,7 @@ def _addresses(side: str, value: str) -> str:
     if not dash:
         return f"{side} net {prefix_text(value)}"
     nets = ipaddress.summarize_address_range(ipaddress.IPv4Address(low), ipaddress.IPv4Address(high))
-    texts = [f"{side} net {net}" for net in nets]
-    return texts[0] if len(texts) == 1 else f"({' || '.join(texts)})"
+    return any_of([f"{side} net {net}" for net in nets])
 
 
 def _ports(side: str, value: str, protocol: str) -> str:
@@ -353,7 +352,7 @@ def _ports(side: str, value: str, protocol: str) -> str:
                for v in (value.split("-") if value[:1].isdigit() else [value])]
     if len(numbers) > 2 or max(numbers) > 0xFFFF or numbers[0] > numbers[-1]:
         raise TableError(f"port {value} is out of range")
-    return f"{side} port {numbers[0]}" if len(numbers) == 1 else f"({side} port >= {numbers[0]} && {side} port <= {numbers[1]})"
+    return f"{side} port {numbers[0]}" if len(numbers) == 1 else port_range(side, *numbers)
 
 
 def _text(word: Word) -> str:

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from penstock.verify.readers.errors import TableError
 from penstock.verify.readers.routes import interface_name
 
-__all__ = ["ChainRule", "Chains", "InterfaceTest", "Rule", "filter_configuration", "flatten", "interfaces_of"]
+__all__ = ["ChainRule", "Chains", "InterfaceTest", "Rule", "any_of", "filter_configuration", "flatten", "interfaces_of", "port_range"]
 
 _MAX_DEPTH = 16
 
@@ -64,6 +64,16 @@ class ChainRule:
     verdict: tuple[str, ...] = ()
     stateful: bool = False
     never: bool = False
+
+
+def any_of(expressions: Sequence[str]) -> str:
+    """One of several expressions, at least."""
+    return expressions[0] if len(expressions) == 1 else f"({' || '.join(expressions)})"
+
+
+def port_range(side: str, low: int, high: int) -> str:
+    """``side``: src or dst."""
+    return f"({side} port >= {low} && {side} port <= {high})"
 
 
 #: chains by their names
