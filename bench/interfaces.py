@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 
+from penstock.device import METHODS
 from penstock.switch.host import SwitchHost
 from table import show
 
@@ -50,7 +51,7 @@ def rate(left: str, right: str, size: int) -> float:
 def measure(left: str, right: str) -> list[list[object]]:
     rows: list[list[object]] = []
     sizes = (60, 1514)
-    found: dict[tuple[str, int], list[float]] = {(who, size): [] for who in ("bridge", "switch") for size in sizes}
+    found: dict[tuple[str, int], list[float]] = {(who, size): [] for who in ("bridge", *METHODS) for size in sizes}
     for _ in range(ROUNDS):
         ip("link add br0 type bridge")
         ip("link set br0 up")
@@ -60,14 +61,15 @@ def measure(left: str, right: str) -> list[list[object]]:
         for size in sizes:
             found["bridge", size].append(rate(left, right, size))
         ip("link del br0")
-        with SwitchHost() as host:
-            for end in ("a0", "b0"):
-                host.attach_interface(f"vale0:{end}")
-            for size in sizes:
-                found["switch", size].append(rate(left, right, size))
+        for method in METHODS:
+            with SwitchHost() as host:
+                for end in ("a0", "b0"):
+                    host.attach_interface(f"vale0:{end}", method=method)
+                for size in sizes:
+                    found[method, size].append(rate(left, right, size))
     for size in sizes:
-        bridge, ours = (statistics.median(found[who, size]) for who in ("bridge", "switch"))
-        rows.append([f"{size} bytes", ours, bridge, ours / bridge, 1.2])
+        bridge, xdp, packet = (statistics.median(found[who, size]) for who in ("bridge", *METHODS))
+        rows.append([f"{size} bytes", xdp, packet, bridge, xdp / bridge, 1.2])
     return rows
 
 
@@ -86,8 +88,8 @@ def main() -> None:
                 ip(f"link add {end}0 type veth peer name {end}1 netns {namespace}")
                 ip(f"link set {end}0 up")
                 ip(f"-n {namespace} link set {end}1 up")
-            show("between two veth interfaces, million frames a second", ["frames", "switch", "Linux bridge", "ratio", "promised"],
-                 measure(left, right))
+            show("between two veth interfaces, million frames a second",
+                 ["frames", "AF_XDP", "packet socket", "Linux bridge", "ratio", "promised"], measure(left, right))
         finally:
             for namespace in (left, right):
                 subprocess.run(["ip", "netns", "del", namespace], check=False)

@@ -40,6 +40,8 @@ _NOTHING_S = 1.0
 #: how often the ring is looked at in vain before going to sleep
 _PATIENCE = 100
 _SLOTS = 1024
+#: what the kernel sends meanwhile is a small part of the ring
+_DEVICE_NAP_S = 0.0001
 
 
 class UsageError(Exception):
@@ -74,6 +76,11 @@ class _Options:
     plain: bool = False
     cpu: int = -1
     verbose: bool = False
+
+    @property
+    def is_device(self) -> bool:
+        """Frames go through the kernel."""
+        return self.interface != "null" and not self.interface.startswith("vale")
 
 
 _PLAIN_OPTIONS = {"-i": "interface", "-f": "function", "-s": "src", "-d": "dst", "-S": "src_mac", "-D": "dst_mac", "-P": "capture"}
@@ -136,7 +143,7 @@ def _port(o: _Options) -> Iterator[PortMemory]:
         with RemotePort(o.interface, slots=_SLOTS) as opened:
             yield opened.memory
         return
-    with PortMemory(_SLOTS if o.interface == "null" else 256) as memory:
+    with PortMemory(_SLOTS) as memory:
         if o.interface == "null":
             yield memory
             return
@@ -254,7 +261,10 @@ def _transmit(o: _Options, traffic: Traffic, reporter: _Reporter, stopped: list[
         sent = traffic.send(want, burst=burst)
         events += -(-sent // burst)
         idle = 0 if sent else idle + 1
-        if idle > _PATIENCE:
+        if idle and o.is_device:
+            # The kernel is busy with what it has: to look in vain would take the processor from it.
+            time.sleep(_DEVICE_NAP_S)
+        elif idle > _PATIENCE:
             traffic.wait_for_room(0.001)
         elif idle:
             os.sched_yield()

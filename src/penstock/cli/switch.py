@@ -95,7 +95,7 @@ def _destroy(o: _Options) -> None:
 
 def _attach(o: _Options) -> None:
     with Client(o.socket) as client:
-        number = client.switch_attach(name=o.port, host=o.host, slots=o.slots)
+        number = client.switch_attach(name=o.port, host=o.host, slots=o.slots, method=o.method)
         print(f"{o.port} is port {number}")
 
 
@@ -201,7 +201,9 @@ COMMANDS: dict[str, tuple[Callable[[_Options], None], str, tuple[_Argument, ...]
         _SWITCH, (("module",), {"nargs": argparse.REMAINDER, "help": "its module and the module's arguments (learning)"}))),
     "destroy": (_destroy, "detach all ports; the switch goes", (_SWITCH,)),
     "attach": (_attach, "attach an interface of this machine, as in vale0:eth0", (
-        _PORT, _SLOTS, (("--host",), {"action": "store_true", "help": "the host's stack gets a port too, as a TAP interface"}))),
+        _PORT, _SLOTS, (("--host",), {"action": "store_true", "help": "the host's stack gets a port too, as a TAP interface"}),
+        (("--method",), {"choices": ("xdp", "packet"), "default": "", "help": "how frames are fetched: in the driver, past the host's "
+                         "stack (if nothing is said: where the host has no address on it), or by a packet socket"}))),
     "tap-interface": (_tap, "make a TAP interface and attach it, as in vale0:tap0", (_PORT, _SLOTS)),
     "detach": (_detach, "take a port off", (_PORT,)),
     "limit": (_limit, "how much a port may send: what comes quicker waits in its ring", (

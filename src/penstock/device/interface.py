@@ -1,4 +1,4 @@
-"""An interface of this machine (a NIC, a veth) at the other end of a port, through a packet socket."""
+"""An interface of this machine (a NIC, a veth) at the other end of a port: by AF_XDP sockets, or by a packet socket."""
 
 from __future__ import annotations
 
@@ -7,17 +7,31 @@ import errno
 import fcntl
 import socket
 import struct
+from collections.abc import Callable
+from pathlib import Path
 
+from penstock.datapath.ports import MAX_RINGS
 from penstock.device.pumped import DeviceError, Pumped
+from penstock.device.xdp import MAX_MTU_BYTES, Redirection, XdpPort, receive_queues
 from penstock.ring import PortMemory, SharedPort
 
-__all__ = ["InterfacePort", "is_plain_interface"]
+__all__ = ["METHODS", "InterfacePort", "is_plain_interface", "open_interface"]
+
+#: how frames are fetched from an interface
+METHODS = ("xdp", "packet")
 
 _ETH_P_ALL = 3
 _SOL_PACKET, _PACKET_ADD_MEMBERSHIP, _PACKET_IGNORE_OUTGOING, _PACKET_QDISC_BYPASS = 263, 1, 23, 20
 _PACKET_MR_PROMISC = 1
+_SIOCGIFADDR, _SIOCGIFMTU = 0x8915, 0x8921
 _SIOCETHTOOL, _ETHTOOL_GDRVINFO = 0x8946, 3
 _BUFFER_BYTES = 8 << 20
+_REFUSALS = {
+    errno.EOPNOTSUPP: "its driver takes no XDP programs",
+    errno.EBUSY: "another program fetches its frames with XDP",
+    errno.EPERM: "XDP needs the rights CAP_NET_ADMIN and CAP_BPF (run it as root)",
+    errno.ENOSPC: "its peer sends with more queues than it receives with (ethtool -L)",
+}
 
 
 def is_plain_interface(name: str) -> bool:
@@ -28,13 +42,17 @@ def is_plain_interface(name: str) -> bool:
         socket.if_nametoindex(name)
     except OSError:
         return False
+    return _driver(name) != b"bridge"
+
+
+def _driver(name: str) -> bytes:
     information = ctypes.create_string_buffer(struct.pack("I", _ETHTOOL_GDRVINFO), 196)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         try:
             fcntl.ioctl(control, _SIOCETHTOOL, struct.pack("16sP16x", name.encode(), ctypes.addressof(information)))
         except OSError:
-            return True
-    return information.raw[4:36].rstrip(b"\0") != b"bridge"
+            return b""
+    return information.raw[4:36].rstrip(b"\0")
 
 
 class InterfacePort(Pumped):
@@ -62,4 +80,74 @@ class InterfacePort(Pumped):
                 made.setsockopt(socket.SOL_SOCKET, option, _BUFFER_BYTES)
             made.bind((name, _ETH_P_ALL))
             made.setblocking(False)
-            super().__init__(port, made.detach(), is_socket=True, is_owner=is_owner)
+            super().__init__(port, made.detach(), is_socket=True, is_owner=is_owner, is_partial=_driver(name) == b"veth")
+
+
+def open_interface(name: str, ring: Callable[[], PortMemory], *, method: str = "") -> list[Pumped]:
+    """What moves the interface's frames, one for each pair of rings that it asks ``ring`` for.
+
+    ``method``: "xdp" (AF_XDP sockets, one for each receive queue: past the host's stack, in the driver) or "packet" (a packet
+    socket: the host's stack sees the frames as well). If nothing is asked for: "xdp" where the driver can and the interface has
+    no address of the host, which would be cut off.
+    """
+    if method not in ("", *METHODS):
+        raise DeviceError(f"'{method}' is no way to fetch frames (there are {', '.join(METHODS)})")
+    if method != "packet":
+        reason = _no_xdp(name, is_asked_for=method == "xdp")
+        if not reason:
+            try:
+                return _open_xdp(name, ring)
+            except OSError as error:
+                reason = _REFUSALS.get(error.errno or 0) or str(error)
+        if method == "xdp":
+            raise DeviceError(f"{name}: {reason}; it can be reached with a packet socket (method packet)")
+    return [InterfacePort(ring(), name)]
+
+
+def _no_xdp(name: str, *, is_asked_for: bool) -> str:
+    """Why AF_XDP is not for this interface; empty where it may be."""
+    request = struct.pack("16s24x", name.encode()[:15])
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        try:
+            (mtu_bytes,) = struct.unpack_from("i", fcntl.ioctl(control, _SIOCGIFMTU, request), 16)
+        except OSError:
+            return ""
+        if mtu_bytes > MAX_MTU_BYTES:
+            return f"its MTU is {mtu_bytes} bytes, and frames of {MAX_MTU_BYTES} at most can be fetched with XDP"
+        if (queues := receive_queues(name)) > MAX_RINGS:
+            return f"it has {queues} receive queues, and a port has {MAX_RINGS} at most (ethtool -L {name} combined {MAX_RINGS})"
+        if is_asked_for:
+            return ""
+        try:
+            fcntl.ioctl(control, _SIOCGIFADDR, request)
+        except OSError:
+            pass
+        else:
+            return "it has an address of this host"
+    try:
+        lines = [line.split() for line in Path("/proc/net/if_inet6").read_text().splitlines()]
+    except OSError:
+        return ""
+    # Address, index, length, scope (00: global), flags, name; every interface that is up has a link-local one.
+    return "it has an address of this host" if any(line[5] == name and line[3] == "00" for line in lines) else ""
+
+
+def _open_xdp(name: str, ring: Callable[[], PortMemory]) -> list[Pumped]:
+    queues = receive_queues(name)
+    opened: list[Pumped] = []
+    try:
+        redirection = Redirection(name, queues)
+    except OSError as error:
+        if error.errno in (errno.ENODEV, errno.ENXIO, None):
+            return [InterfacePort(ring(), name)]
+        raise
+    try:
+        for queue in range(queues):
+            opened.append(XdpPort(ring(), redirection, queue, is_partial=_driver(name) == b"veth"))
+        redirection.attach()
+    except BaseException:
+        for port in opened:
+            port.close()
+        redirection.close()
+        raise
+    return opened

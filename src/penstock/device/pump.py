@@ -16,15 +16,23 @@ from typing import Any
 
 from penstock.datapath import ports
 from penstock.datapath.ports import BUFFER_BYTES, HEAD, LENGTHS, STARVED, TAIL
+from penstock.device import partial
+from penstock.device.partial import complete
 from penstock.runtime.image import Image
 from penstock.runtime.machinecode import Code, assemble
 from penstock.runtime.once import once
 
-__all__ = ["BURST", "CONTEXT_BYTES", "MESSAGE_BYTES", "PART_BYTES", "PumpContext", "pumps"]
+__all__ = [
+    "BURST", "CONTEXT_BYTES", "MESSAGE_BYTES", "PART_BYTES", "PumpContext", "PumpRing", "add", "finish", "give_way", "nap_if_busy", "pumps",
+    "wait_for_device", "wait_for_frames",
+]
 
 CONTEXT_BYTES = 16384
 _WRITE, _POLL, _READ, _RECVFROM, _RECVMMSG, _SENDMMSG = 1, 7, 0, 45, 299, 307
+_NANOSLEEP = 35
 _POLLIN = 1
+#: frames of one look that mean that more will come, and for how long they may gather (the kernel adds its timer slack of 50 us)
+BUSY_FRAMES, _NAP_NS = 2, 50_000
 #: frames a call
 BURST = 64
 MESSAGE_BYTES, PART_BYTES = 64, 16
@@ -44,6 +52,8 @@ class PumpContext(enum.IntEnum):
     BROKEN = 48
     #: the descriptor is a socket: larger frames than a slot holds are found out, not cut off
     IS_SOCKET = 56
+    #: frames that came may have checksums that the sender left unfinished
+    IS_PARTIAL = 104
     #: the ring that is worked on: bytes from the start of the port, of its header, and slots less one
     RING = 64
     HEADER = 72
@@ -60,14 +70,46 @@ class PumpContext(enum.IntEnum):
 
 @once
 def pumps() -> Image:
-    return assemble("pumps", {"inward": (1, _inward), "outward": (1, _outward)}, [__file__, ports.__file__])
+    return assemble("pumps", {"inward": (1, _inward), "outward": (1, _outward), "complete": (2, complete)},
+                    [__file__, partial.__file__, ports.__file__])
 
 
-def _add(c: Code, context: Any, offset: int, amount: Any) -> None:
+def add(c: Code, context: Any, offset: int, amount: Any) -> None:
     c.store(context, offset, c.b.add(c.load(context, offset), c.num(amount)))
 
 
-class _Ring:
+def finish(c: Code, context: Any, frame: Any, size: Any) -> None:
+    with c.when(c.test("!=", c.load(context, PumpContext.IS_PARTIAL), 0)):
+        c.call("complete", frame, size)
+
+
+def nap_if_busy(c: Code, moved: Any) -> None:
+    """Where many frames came at once, more will: a nap lets them gather, so that nobody has to call us for each.
+
+    A call to a thread on another processor costs up to 27 microseconds here, and would be the sender's to pay.
+    """
+    with c.b.goto_entry_block():
+        when = c.b.alloca(c.i64, 2)
+    with c.when(c.test(">=", moved, BUSY_FRAMES)):
+        at = c.address_of(when)
+        c.store(at, 0, 0)
+        c.store(at, 8, _NAP_NS)
+        c.syscall(_NANOSLEEP, at, 0)
+
+
+def wait_for_device(c: Code, context: Any, done: Any) -> None:
+    """Sleep until the device has something; leave where it is the end."""
+    with c.b.goto_entry_block():
+        polled = c.b.alloca(c.i64, 2)
+    at = c.address_of(polled)
+    c.store(at, 0, c.b.or_(c.load(context, PumpContext.DEVICE), c.const(_POLLIN << 32)))
+    c.store(at, 8, c.b.or_(c.load(context, PumpContext.STOP_DESCRIPTOR), c.const(_POLLIN << 32)))
+    c.syscall(_POLL, at, 2, (1 << 64) - 1)
+    with c.when(c.test("!=", c.load(context, PumpContext.STOP), 0)):
+        c.b.branch(done)
+
+
+class PumpRing:
     """The ring of a context: where its words and slots are."""
 
     def __init__(self, c: Code, context: Any):
@@ -97,19 +139,12 @@ class _Ring:
 
 def _inward(c: Code) -> None:
     (context,) = c.args
-    device, ring = c.load(context, PumpContext.DEVICE), _Ring(c, context)
+    device, ring = c.load(context, PumpContext.DEVICE), PumpRing(c, context)
     tail = c.variable(ring.load(TAIL))
-    with c.b.goto_entry_block():
-        polled = c.b.alloca(c.i64, 2)
-    at = c.address_of(polled)
     mask = c.const(0xFFFFFFFF)
     is_socket = c.test("!=", c.load(context, PumpContext.IS_SOCKET), 0)
     with c.forever() as (_, done):
-        c.store(at, 0, c.b.or_(device, c.const(_POLLIN << 32)))
-        c.store(at, 8, c.b.or_(c.load(context, PumpContext.STOP_DESCRIPTOR), c.const(_POLLIN << 32)))
-        c.syscall(_POLL, at, 2, (1 << 64) - 1)
-        with c.when(c.test("!=", c.load(context, PumpContext.STOP), 0)):
-            c.b.branch(done)
+        wait_for_device(c, context, done)
         moved = c.variable(0)
         c.set(moved, 0)
         with c.forever() as (again, empty):
@@ -140,17 +175,20 @@ def _inward(c: Code) -> None:
             c.set(moved, c.b.add(c.get(moved), c.const(1)))
             with c.b.if_else(c.b.or_(full, c.test(">", got, BUFFER_BYTES))) as (then, otherwise):
                 with then:
-                    _add(c, context, PumpContext.DROPS, 1)
+                    add(c, context, PumpContext.DROPS, 1)
                 with otherwise:
+                    finish(c, context, buffer, got)
                     c.store(length, 0, got, 32)
                     c.set(tail, c.b.and_(c.b.add(c.get(tail), c.const(1)), mask))
-                    _add(c, context, PumpContext.COUNT, 1)
+                    add(c, context, PumpContext.COUNT, 1)
         c.store(ring.words, 4 * TAIL, c.get(tail), 32)
         ring.wake()
+        with c.when(c.test("<", c.get(moved), BURST)):
+            nap_if_busy(c, c.get(moved))
     c.ret(0)
 
 
-def _fill_parts(c: Code, context: Any, ring: _Ring, index: Any, count: Any, size: Callable[[Any], Any]) -> None:
+def _fill_parts(c: Code, context: Any, ring: PumpRing, index: Any, count: Any, size: Callable[[Any], Any]) -> None:
     """Where the frames of the slots from ``index`` on are, and how long."""
     with c.each(count) as i:
         buffer, length = ring.buffer(c.b.add(index, i))
@@ -159,7 +197,7 @@ def _fill_parts(c: Code, context: Any, ring: _Ring, index: Any, count: Any, size
         c.store(part, 8, size(length))
 
 
-def _receive_many(c: Code, context: Any, ring: _Ring, tail: Any, room: Any) -> Any:
+def _receive_many(c: Code, context: Any, ring: PumpRing, tail: Any, room: Any) -> Any:
     """One call for as many frames as there are, and room for; gives how many came. Those too long for a slot leave no gap."""
     count = c.b.select(c.test("<", room, BURST), room, c.const(BURST))
     start = c.get(tail)
@@ -173,7 +211,7 @@ def _receive_many(c: Code, context: Any, ring: _Ring, tail: Any, room: Any) -> A
         size = c.load(c.b.add(messages, c.b.mul(j, c.const(MESSAGE_BYTES))), _MESSAGE_LENGTH, 32)
         with c.b.if_else(c.test(">", size, BUFFER_BYTES)) as (then, otherwise):
             with then:
-                _add(c, context, PumpContext.DROPS, 1)
+                add(c, context, PumpContext.DROPS, 1)
             with otherwise:
                 target, length = ring.buffer(c.b.add(start, c.get(kept)))
                 with c.when(c.test("!=", c.get(kept), j)):
@@ -181,32 +219,21 @@ def _receive_many(c: Code, context: Any, ring: _Ring, tail: Any, room: Any) -> A
                     with c.each(BUFFER_BYTES // 8) as k:
                         at = c.b.mul(k, c.const(8))
                         c.store(target, at, c.load(source, at))
+                finish(c, context, target, size)
                 c.store(length, 0, size, 32)
                 c.set(kept, c.b.add(c.get(kept), c.const(1)))
     c.set(tail, c.b.and_(c.b.add(start, c.get(kept)), c.const(0xFFFFFFFF)))
-    _add(c, context, PumpContext.COUNT, c.get(kept))
+    add(c, context, PumpContext.COUNT, c.get(kept))
     return got
 
 
 def _outward(c: Code) -> None:
     (context,) = c.args
-    device, ring = c.load(context, PumpContext.DEVICE), _Ring(c, context)
-    head, asleep = c.variable(ring.load(HEAD)), c.b.add(ring.port, ring.mine)
+    device, ring = c.load(context, PumpContext.DEVICE), PumpRing(c, context)
+    head = c.variable(ring.load(HEAD))
     mask = c.const(0xFFFFFFFF)
     with c.forever() as (again, done):
-        with c.when(c.test("!=", c.load(context, PumpContext.STOP), 0)):
-            c.b.branch(done)
-        c.store(asleep, 0, 1, 32)
-        c.fence()
-        ready = c.b.and_(c.b.sub(ring.load(TAIL), c.get(head)), mask)
-        with c.when(c.test("==", ready, 0)):
-            with c.when(c.test("==", c.load(context, PumpContext.STOP), 0)):
-                c.futex_wait(asleep, 0, 1)
-            c.b.branch(again)
-        c.store(asleep, 0, 0, 32)
-        with c.when(c.test(">", ready, ring.size)):
-            c.store(context, PumpContext.BROKEN, 1)
-            c.b.branch(done)
+        ready = wait_for_frames(c, context, ring, c.get(head), again, done)
         is_socket = c.test("!=", c.load(context, PumpContext.IS_SOCKET), 0)
         with c.when(is_socket):
             _send_many(c, context, ring, head, ready, done)
@@ -218,18 +245,44 @@ def _outward(c: Code) -> None:
                 c.b.branch(done)
             sent = c.syscall(_WRITE, device, buffer, size)
             refused = c.test("!=", sent, size)
-            _add(c, context, PumpContext.COUNT, c.b.zext(c.b.not_(refused), c.i64))
-            _add(c, context, PumpContext.DROPS, c.b.zext(refused, c.i64))
+            add(c, context, PumpContext.COUNT, c.b.zext(c.b.not_(refused), c.i64))
+            add(c, context, PumpContext.DROPS, c.b.zext(refused, c.i64))
             c.set(head, c.b.and_(c.b.add(c.get(head), c.const(1)), mask))
-        c.store(ring.words, 4 * HEAD, c.get(head), 32)
-        c.fence()
-        with c.when(c.test("!=", ring.load(STARVED), 0)):
-            c.store(ring.words, 4 * STARVED, 0, 32)
-            ring.wake()
+        give_way(c, ring, c.get(head))
+        with c.when(c.test("==", c.load(ring.words, 4 * TAIL, 32), c.get(head))):
+            nap_if_busy(c, ready)
     c.ret(0)
 
 
-def _send_many(c: Code, context: Any, ring: _Ring, head: Any, ready: Any, done: Any) -> None:
+def wait_for_frames(c: Code, context: Any, ring: PumpRing, head: Any, again: Any, done: Any) -> Any:
+    """How many frames are there, one at least; else sleep and look ``again``, or leave where it is the end."""
+    asleep = c.b.add(ring.port, ring.mine)
+    with c.when(c.test("!=", c.load(context, PumpContext.STOP), 0)):
+        c.b.branch(done)
+    c.store(asleep, 0, 1, 32)
+    c.fence()
+    ready = c.b.and_(c.b.sub(ring.load(TAIL), head), c.const(0xFFFFFFFF))
+    with c.when(c.test("==", ready, 0)):
+        with c.when(c.test("==", c.load(context, PumpContext.STOP), 0)):
+            c.futex_wait(asleep, 0, 1)
+        c.b.branch(again)
+    c.store(asleep, 0, 0, 32)
+    with c.when(c.test(">", ready, ring.size)):
+        c.store(context, PumpContext.BROKEN, 1)
+        c.b.branch(done)
+    return ready
+
+
+def give_way(c: Code, ring: PumpRing, head: Any) -> None:
+    """Slots before ``head`` go back to who fills them, who may wait for one."""
+    c.store(ring.words, 4 * HEAD, head, 32)
+    c.fence()
+    with c.when(c.test("!=", ring.load(STARVED), 0)):
+        c.store(ring.words, 4 * STARVED, 0, 32)
+        ring.wake()
+
+
+def _send_many(c: Code, context: Any, ring: PumpRing, head: Any, ready: Any, done: Any) -> None:
     """One call for as many frames as there are; one that the device does not take is dropped."""
     count = c.b.select(c.test("<", ready, BURST), ready, c.const(BURST))
     _fill_parts(c, context, ring, c.get(head), count, lambda length: c.load(length, 0, 32))
@@ -242,7 +295,7 @@ def _send_many(c: Code, context: Any, ring: _Ring, head: Any, ready: Any, done: 
     answer = c.syscall(_SENDMMSG, c.load(context, PumpContext.DEVICE), messages, count, _MSG_DONTWAIT)
     refused = c.b.or_(c.test(">", answer, BURST), c.test("==", answer, 0))
     sent = c.b.select(refused, c.const(0), answer)
-    _add(c, context, PumpContext.COUNT, sent)
-    _add(c, context, PumpContext.DROPS, c.b.zext(refused, c.i64))
+    add(c, context, PumpContext.COUNT, sent)
+    add(c, context, PumpContext.DROPS, c.b.zext(refused, c.i64))
     moved = c.b.add(sent, c.b.zext(refused, c.i64))
     c.set(head, c.b.and_(c.b.add(c.get(head), moved), c.const(0xFFFFFFFF)))

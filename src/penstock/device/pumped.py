@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import mmap
 import os
+from collections.abc import Mapping
 
 from penstock.datapath.futex import futex_wake
 from penstock.datapath.memory import Memory
@@ -34,7 +35,12 @@ class Pumped:
     With ``is_owner`` false the other side of PortMemory is the program that opened it, not a switch.
     """
 
-    def __init__(self, port: SharedPort | PortMemory, descriptor: int, *, is_socket: bool = False, is_owner: bool = True):
+    def __init__(self, port: SharedPort | PortMemory, descriptor: int, *, is_socket: bool = False, is_owner: bool = True,
+                 is_partial: bool = False, image: LoadedImage | None = None, words: Mapping[int, int] | None = None):
+        """``is_partial``: its frames may have unfinished checksums (partial.py).
+
+        ``image`` and ``words``: other loops than pump.py's, and what they find in their contexts.
+        """
         self.port, self._descriptor = port, descriptor
         # Who opened a port is woken by its "domain" word, reads RX and writes TX; its peer the other way round.
         owns = isinstance(port, PortMemory) and is_owner
@@ -44,22 +50,25 @@ class Pumped:
         self._block = mmap.mmap(-1, 2 * CONTEXT_BYTES)
         self._contexts = [Memory.within(self._block, i * CONTEXT_BYTES, CONTEXT_BYTES) for i in range(2)]
         self._threads: list[int] = []
-        image = _loaded()
+        image = image or _loaded()
         rings = (layout.tx, layout.rx) if owns else (layout.rx, layout.tx)
         for context, loop, ring in zip(self._contexts, ("inward", "outward"), rings):
-            words = {PumpContext.RING: 4 * ring, PumpContext.HEADER: layout.ring_header_bytes, PumpContext.MASK: layout.slots - 1,
+            places = {PumpContext.RING: 4 * ring, PumpContext.HEADER: layout.ring_header_bytes, PumpContext.MASK: layout.slots - 1,
                      PumpContext.MINE: 4 * self._mine, PumpContext.THEIRS: 4 * theirs}
-            for word, value in words.items():
+            for word, value in places.items():
                 context.store(word, 8, value)
             context.store(PumpContext.DEVICE, 8, descriptor)
             context.store(PumpContext.PORT, 8, port.address)
             context.store(PumpContext.STOP_DESCRIPTOR, 8, self._stop)
             context.store(PumpContext.IS_SOCKET, 8, int(is_socket))
+            context.store(PumpContext.IS_PARTIAL, 8, int(is_partial))
             for i in range(BURST):
                 # Each struct mmsghdr points to one struct iovec.
                 message = PumpContext.MESSAGES + i * MESSAGE_BYTES
                 context.store(message + 16, 8, context.address + PumpContext.PARTS + i * PART_BYTES)
                 context.store(message + 24, 8, 1)
+            for offset, value in (words or {}).items():
+                context.store(offset, 8, value)
             self._threads.append(start_thread(image.address + image.image.entries[loop], context.address))
 
     def _both(self, offset: PumpContext) -> tuple[int, int]:
@@ -73,6 +82,10 @@ class Pumped:
     @property
     def drops(self) -> tuple[int, int]:
         return self._both(PumpContext.DROPS)
+
+    @property
+    def is_open(self) -> bool:
+        return bool(self._threads)
 
     @property
     def is_broken(self) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from penstock.datapath.ports import MAX_RINGS
-from penstock.device import DeviceError, InterfacePort, Pumped, TapPort
+from penstock.device import DeviceError, Pumped, TapPort, open_interface
 from penstock.ring import PortMemory, SharedPort
 from penstock.switch.joined import Joining
 from penstock.switch.switch import PortCounters, Switch, SwitchError
@@ -63,7 +63,7 @@ class SwitchInfo:
 class _Attached:
     kind: str
     memories: list[PortMemory]
-    device: Pumped | None
+    devices: Sequence[Pumped]
 
 
 @dataclass(frozen=True)
@@ -133,10 +133,10 @@ class SwitchHost:
     # Ports
 
     def attach(self, name: str, memory: PortMemory | SharedPort, *, further: Sequence[PortMemory] = (), kind: str = "virtual",
-               patient: bool = False, device: Pumped | None = None, own: bool = False, tap_of: str = "") -> int:
+               patient: bool = False, devices: Sequence[Pumped] = (), own: bool = False, tap_of: str = "") -> int:
         """Attach rings that are there; with ``own`` the memory is closed when the port goes. Gives the port's number."""
         switch_name, port = split(name)
-        is_device = device is not None or kind == "persistent"
+        is_device = bool(devices) or kind == "persistent"
         with self._lock:
             switch = self.make(switch_name)
             try:
@@ -145,7 +145,7 @@ class SwitchHost:
                 self._drop_empty(switch_name)
                 raise
             owned = [m for m in (memory, *further) if own and isinstance(m, PortMemory)]
-            self._attached[switch_name, port] = _Attached(kind, owned, device)
+            self._attached[switch_name, port] = _Attached(kind, owned, devices)
             return number
 
     def open(self, name: str, *, slots: int = 256, rings: int = 1, patient: bool = False, tap_of: str = "") -> Opened:
@@ -158,7 +158,7 @@ class SwitchHost:
             if rings > 1:
                 raise SwitchError(f"{name}: the programs at a trusting switch have one pair of rings each")
             joining = switch.join(split(name)[1], slots=slots, patient=patient, tap_of=tap_of)
-            self._attached[split(name)[0], split(name)[1]] = _Attached(kind, [], None)
+            self._attached[split(name)[0], split(name)[1]] = _Attached(kind, [], ())
             return Opened([os.dup(switch.crew.descriptor)], joining)
         first, *further = memories = [PortMemory(slots) for _ in range(rings)]
         try:
@@ -171,8 +171,8 @@ class SwitchHost:
             raise
         return Opened([os.dup(memory.descriptor) for memory in memories])
 
-    def attach_interface(self, name: str, *, host: bool = False, slots: int = 256) -> int:
-        """``vale0:eth0``: an interface of this machine, or one made with ``make_interface``.
+    def attach_interface(self, name: str, *, host: bool = False, slots: int = 256, method: str = "") -> int:
+        """``vale0:eth0``: an interface of this machine (``method``: see open_interface), or one made with ``make_interface``.
 
         ``host``: the host's own stack gets a port too, ``eth0^``, as a TAP interface named ``eth0-host``.
         """
@@ -180,11 +180,11 @@ class SwitchHost:
         with self._lock:
             if interface in self._interfaces:
                 return self.attach(name, self._interfaces[interface][0], kind="persistent")
-            number = self._attach_device(name, "interface", lambda memory: InterfacePort(memory, interface), slots)
+            number = self._attach_device(name, "interface", lambda ring: open_interface(interface, ring, method=method), slots)
             if host:
                 tap = f"{interface[:10]}-host"
                 try:
-                    self._attach_device(f"{switch}:{interface}.host", "tap", lambda memory: TapPort(memory, tap), slots)
+                    self._attach_device(f"{switch}:{interface}.host", "tap", lambda ring: [TapPort(ring(), tap)], slots)
                 except BaseException:
                     self.detach(name)
                     raise
@@ -193,14 +193,26 @@ class SwitchHost:
     def attach_tap(self, name: str, *, slots: int = 256) -> int:
         """``vale0:tap3``: a TAP interface of that name, made for the port and gone with it."""
         interface = split(name)[1]
-        return self._attach_device(name, "tap", lambda memory: TapPort(memory, interface), slots)
+        return self._attach_device(name, "tap", lambda ring: [TapPort(ring(), interface)], slots)
 
-    def _attach_device(self, name: str, kind: str, make: Callable[[PortMemory], Pumped], slots: int) -> int:
-        """A port with rings of its own and the device that ``make`` puts at their other end; nothing is left where that fails."""
+    def _attach_device(self, name: str, kind: str, make: Callable[[Callable[[], PortMemory]], Sequence[Pumped]], slots: int) -> int:
+        """A port with rings of its own and the devices that ``make`` puts at their other ends; nothing is left where that fails."""
+        made: list[PortMemory] = []
         with self._lock, contextlib.ExitStack() as undo:
-            memory = undo.enter_context(PortMemory(slots))
-            device = undo.enter_context(make(memory))
-            number = self.attach(name, memory, kind=kind, device=device, own=True)
+
+            def ring() -> PortMemory:
+                made.append(undo.enter_context(PortMemory(slots)))
+                return made[-1]
+
+            devices = make(ring)
+            for device in devices:
+                undo.callback(device.close)
+            memories = [device.port for device in devices]
+            for memory in made:
+                if memory not in memories:
+                    memory.close()
+            number = self.attach(name, memories[0], further=[m for m in memories[1:] if isinstance(m, PortMemory)], kind=kind,
+                                 devices=devices, own=True)
             undo.pop_all()
             return number
 
@@ -215,8 +227,8 @@ class SwitchHost:
     def _end(self, switch: str, port: str) -> None:
         attached = self._attached.pop((switch, port), None)
         if attached is not None:
-            if attached.device is not None:
-                attached.device.close()
+            for device in attached.devices:
+                device.close()
             for memory in attached.memories:
                 memory.close()
 

@@ -69,8 +69,8 @@ class SwitchVerbs:
     def do_switch_destroy(self, switch: str) -> None:
         self.switches.destroy(switch)
 
-    def do_switch_attach(self, name: str, host: bool = False, slots: int = 256) -> int:
-        return self.switches.attach_interface(name, host=host, slots=slots)
+    def do_switch_attach(self, name: str, host: bool = False, slots: int = 256, method: str = "") -> int:
+        return self.switches.attach_interface(name, host=host, slots=slots, method=method)
 
     def do_switch_tap(self, name: str, slots: int = 256) -> int:
         return self.switches.attach_tap(name, slots=slots)
