@@ -27,6 +27,8 @@ SUBCOMMANDS = {
     "chain": ("chain", "a path of domains, joined by a switch"),
     "trace": ("trace", "find the middleboxes on a path, and between which hops they are"),
     "campaign": ("campaign", "trace thousands of paths into a database, and report on them"),
+    "bridge": ("bridge", "join two ports or interfaces (netmap's bridge)"),
+    "lb": ("bridge", "spread a port's flows over many (netmap's lb)"),
     "tap": ("tap", "what a port of a switch sends and is sent, as a capture"),
     "doctor": ("doctor", "say what this machine lacks, and the command that mends it"),
     "graph": ("language", "draw a configuration (SVG or Graphviz)"),

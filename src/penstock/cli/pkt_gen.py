@@ -10,10 +10,10 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from penstock.cli.endpoint import opened
 from penstock.toolstack.errors import DomainError
 
 if TYPE_CHECKING:
@@ -39,7 +39,6 @@ _FUNCTIONS = ("tx", "rx", "ping", "pong", "txseq", "rxseq")
 _NOTHING_S = 1.0
 #: how often the ring is looked at in vain before going to sleep
 _PATIENCE = 100
-_SLOTS = 1024
 #: what the kernel sends meanwhile is a small part of the ring
 _DEVICE_NAP_S = 0.0001
 
@@ -130,31 +129,7 @@ def _parse(words: list[str]) -> _Options:
     return o
 
 
-# Ports
-
-@contextlib.contextmanager
-def _port(o: _Options) -> Iterator[PortMemory]:
-    from penstock.device import DeviceError, InterfacePort, TapPort
-    from penstock.ring import PortMemory
-    from penstock.toolstack.openport import RemotePort
-
-    kind, _, name = o.interface.partition(":")
-    if kind.startswith("vale"):
-        with RemotePort(o.interface, slots=_SLOTS) as opened:
-            yield opened.memory
-        return
-    with PortMemory(_SLOTS) as memory:
-        if o.interface == "null":
-            yield memory
-            return
-        try:
-            device = TapPort(memory, name, is_owner=False) if kind == "tap" else InterfacePort(
-                memory, name if kind in ("netmap", "pcap") else o.interface, is_owner=False)
-        except DeviceError as error:
-            raise DomainError(str(error)) from None
-        with device:
-            yield memory
-
+# Frames
 
 def _templates(o: _Options) -> list[bytes]:
     from penstock.datapath.ports import BUFFER_BYTES
@@ -410,7 +385,7 @@ def _run(o: _Options) -> int:
         raise UsageError(str(error)) from None
     if o.cpu >= 0:
         os.sched_setaffinity(0, {o.cpu})
-    with _port(o) as port:
+    with opened(o.interface) as port:
         before = {number: signal.signal(number, lambda number, _: stopped.append(number)) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             if o.wait_s and sends and o.interface != "null":
