@@ -32,8 +32,8 @@ def ether6(src: str, sport: int, dst: str, dport: int) -> bytes:
     return X + b"\2\0\0\0\0\x09\x86\xdd" + struct.pack(">IHBB", 6 << 28, 12, 17, 64) + a + b + body[:6] + total.to_bytes(2, "big") + body[8:]
 
 
-def arp(sender: str, target: str) -> bytes:
-    return b"\xff" * 6 + H + b"\x08\x06\0\1\x08\0\6\4\0\1" + H + ipaddress.IPv4Address(sender).packed + bytes(6) + ipaddress.IPv4Address(target).packed
+def arp(sender: str, target: str, *, ether: bytes = H) -> bytes:
+    return b"\xff" * 6 + ether + b"\x08\x06\0\1\x08\0\6\4\0\1" + ether + ipaddress.IPv4Address(sender).packed + bytes(6) + ipaddress.IPv4Address(target).packed
 
 
 @pytest.fixture(params=["compiled", "interpreter"])
@@ -81,6 +81,26 @@ def test_questions_about_addresses_go_to_who_has_them(still: Any) -> None:
     assert went(still, HOST, arp("10.0.0.2", "10.0.0.1")) == [WEB]
     assert went(still, UPLINK, arp("10.0.0.9", "10.0.0.5")) == [DNS]
     assert went(still, WEB, arp("10.0.0.1", "10.0.0.77")) == [HOST, UPLINK, DNS]
+
+
+def test_an_address_of_the_host_is_shared_by_its_stack_and_others_with_its_ethernet_address(still: Any) -> None:
+    module = still.program.module
+    module.command("claim 127.0.0.1 tcp 80 web".split())
+    module.command("claim 127.0.0.1 udp 53 dns".split())
+    assert went(still, HOST, arp("127.0.0.1", "10.0.0.9")) == [UPLINK, WEB, DNS]
+    assert went(still, UPLINK, arp("10.0.0.9", "127.0.0.1", ether=X)) == [HOST, WEB, DNS], "all have it"
+    for stack in (WEB, DNS):
+        assert went(still, stack, arp("127.0.0.1", "10.0.0.9")) == [p for p in (HOST, UPLINK, WEB, DNS) if p != stack]
+        assert went(still, stack, arp("127.0.0.1", "10.0.0.9", ether=X)) == [], "nobody draws the host's traffic away"
+    assert went(still, UPLINK, ether4("9.9.9.9", 1000, "127.0.0.1", 80, to=H)) == [WEB]
+    assert went(still, UPLINK, ether4("9.9.9.9", 1000, "127.0.0.1", 22, to=H)) == [HOST]
+    assert went(still, DNS, ether4("127.0.0.1", 80, "9.9.9.9", 1)) == [], "an address that is shared, a port number that is not"
+    module.command("release 127.0.0.1 udp 53".split())
+    assert went(still, DNS, arp("127.0.0.1", "10.0.0.9")) == []
+    assert went(still, WEB, arp("127.0.0.1", "10.0.0.9")) == [HOST, UPLINK, DNS]
+    module.port_detached(WEB)
+    assert went(still, UPLINK, ether4("9.9.9.9", 1000, "127.0.0.1", 80, to=H)) == [HOST]
+    assert not list(module.speakers.items())[2:] and len(list(module.addresses.items())) == 2
 
 
 def test_damaged_frames_are_dropped_and_counted(still: Any) -> None:

@@ -13,7 +13,7 @@ from penstock.datapath.frames import Frame
 from penstock.datapath.memory import Struct
 from penstock.datapath.source import datapath
 from penstock.packet.headers import ARP, IP, IP6
-from penstock.packet.integers import u32, u64
+from penstock.packet.integers import boolean, u32, u64
 from penstock.switch.module import BROADCAST, DROP, MAX_PORTS, Module, ModuleError
 
 __all__ = ["ThreeTuple"]
@@ -28,13 +28,20 @@ class _Claim(Struct):
     port: u32
 
 
+class _Owner(Struct):
+    port: u32
+    #: the host has the address as well: not 0
+    shared: u32
+
+
 class ThreeTuple(Module):
     """A stack on a port claims (address, protocol, port number); what nobody claimed goes to the host's stack.
 
     ``three-tuple [host=PORT] [uplink=PORT]``, and commands ``claim ADDRESS tcp|udp NUMBER PORT``, ``release ADDRESS
     tcp|udp NUMBER``, ``list``, ``host PORT``, ``uplink PORT``. A claim that another one, or a socket of this host, has
     already is refused. What a stack sends must come from a tuple that it claimed: nobody takes another's place. Checksums
-    (IPv4, TCP, UDP) are verified; fragments, which have no port numbers, go to the host.
+    (IPv4, TCP, UDP) are verified; fragments, which have no port numbers, go to the host. Several stacks can claim port numbers
+    at an address that is the host's own: they answer for it with the host's Ethernet address.
     """
 
     name = "three-tuple"
@@ -50,8 +57,9 @@ class ThreeTuple(Module):
     def __init__(self) -> None:
         self.host = self.uplink = _NOBODY
         self.claims = Table((u64, u64, u32), _Claim, 16384)
-        #: which stack answers for an address, in ARP and neighbour discovery
-        self.addresses = Table((u64, u64), _Claim, 4096)
+        #: which stack answers for an address, in ARP and neighbour discovery; and who else may send from it
+        self.addresses = Table((u64, u64), _Owner, 4096)
+        self.speakers = Table((u64, u64, u32), _Claim, 16384)
         self.ports: dict[str, int] = {}
         self.first: list[tuple[str, str]] = []
 
@@ -77,23 +85,29 @@ class ThreeTuple(Module):
             return self.ip6(frame, source)
         if kind == 0x0806 and frame.data.has(14, 28):
             arp = frame.data.header(ARP, 14)
-            return self.resolve(source, u64(0), _MAPPED | u64(arp.sender_ip), u64(0), _MAPPED | u64(arp.target_ip))
+            is_host = frame.ether.src == self.host_ether and arp.sender_ether == self.host_ether
+            return self.resolve(source, is_host, u64(0), _MAPPED | u64(arp.sender_ip), u64(0), _MAPPED | u64(arp.target_ip))
         return self.elsewhere(frame, source, False)
 
     @datapath
-    def resolve(self, source: u32, high: u64, low: u64, target_high: u64, target_low: u64) -> u32:
-        """A question or answer about addresses: to who has the one asked for; a stack speaks for its own ones alone."""
+    def resolve(self, source: u32, is_host: boolean, high: u64, low: u64, target_high: u64, target_low: u64) -> u32:
+        """A question or answer about addresses: to who has the one asked for; a stack speaks for its own ones alone.
+
+        For an address of the host's (``is_host``: the Ethernet address in it is the host's) only with the host's Ethernet address.
+        """
         if source != self.host and source != self.uplink:
+            allowed = self.speakers.find((high, low, source)) != NONE
             mine = self.addresses.find((high, low))
-            allowed = False
-            if mine != NONE:
-                allowed = self.addresses.slots[mine].value.port == source
+            if mine != NONE and not is_host:
+                if self.addresses.slots[mine].value.shared != 0:
+                    allowed = False
             if not allowed:
                 self.spoofed += 1
                 return u32(DROP)
         theirs = self.addresses.find((target_high, target_low))
         if theirs != NONE:
-            return u32(self.addresses.slots[theirs].value.port)
+            if self.addresses.slots[theirs].value.shared == 0:
+                return u32(self.addresses.slots[theirs].value.port)
         return u32(BROADCAST)
 
     @datapath
@@ -130,7 +144,8 @@ class ThreeTuple(Module):
             if protocol == 58 and length >= 24:
                 kind = frame.data.u8[54]
                 if kind == 135 or kind == 136:
-                    return self.resolve(source, src_high, src_low, frame.data.u64[62], frame.data.u64[70])
+                    is_host = frame.ether.src == self.host_ether
+                    return self.resolve(source, is_host, src_high, src_low, frame.data.u64[62], frame.data.u64[70])
             return self.unclaimed(frame, source, protocol == 58, src_high, src_low)
         pseudo = frame.data.checksum(22, 32, protocol + length)
         return self.transport(frame, source, u32(54), length, protocol, pseudo, src_high, src_low, dst_high, dst_low)
@@ -157,11 +172,7 @@ class ThreeTuple(Module):
     def unclaimed(self, frame: Frame, source: u32, icmp: bool, high: u64, low: u64) -> u32:
         """No port numbers: a stack may send ICMP from an address of its own, and nothing else."""
         if source != self.host and source != self.uplink:
-            mine = self.addresses.find((high, low))
-            allowed = False
-            if icmp and mine != NONE:
-                allowed = self.addresses.slots[mine].value.port == source
-            if not allowed:
+            if not icmp or self.speakers.find((high, low, source)) == NONE:
                 self.spoofed += 1
                 return u32(DROP)
         return self.elsewhere(frame, source, True)
@@ -194,10 +205,13 @@ class ThreeTuple(Module):
     def port_detached(self, number: int) -> None:
         """Claims go with their port."""
         self.ports = {name: n for name, n in self.ports.items() if n != number}
-        for table in (self.claims, self.addresses):
+        gone = {key[:2] for key, value in self.speakers.items() if value.port == number}
+        for table in (self.claims, self.speakers):
             for i in table.indices():
                 if table.slots[i].value.port == number:
                     table.drop(i)
+        for address in gone:
+            self._forget(address)
         for word in ("host", "uplink"):
             if getattr(self, word) == number:
                 setattr(self, word, _NOBODY)
@@ -230,21 +244,34 @@ class ThreeTuple(Module):
         if at is not None:
             raise ModuleError(f"{_text(key)} is claimed already, by port {int(self.claims.slots[at].value.port)}")
         owner = self.addresses.index_of(key[:2])
-        if owner is not None and self.addresses.slots[owner].value.port != port:
+        shared = _is_of_host(key)
+        if owner is not None and not shared and self.addresses.slots[owner].value.port != port:
             raise ModuleError(f"{_text(key)}: the address is the one of port {int(self.addresses.slots[owner].value.port)}")
-        _look_for_socket(key)
-        if self.claims.put(key, {"port": port}) is None or (owner is None and self.addresses.put(key[:2], {"port": port}) is None):
+        places: list[tuple[Table, tuple[int, ...], dict[str, int]]] = [(self.claims, key, {"port": port})]
+        if self.speakers.index_of((*key[:2], port)) is None:
+            places.append((self.speakers, (*key[:2], port), {"port": port}))
+        if owner is None:
+            places.append((self.addresses, key[:2], {"port": port, "shared": int(shared)}))
+        if any(table.put(at, value) is None for table, at, value in places):
             raise ModuleError("there is no room for more claims")
 
     def _release(self, key: tuple[int, int, int]) -> None:
         at = self.claims.index_of(key)
         if at is None:
             raise ModuleError(f"{_text(key)} is not claimed")
+        port = int(self.claims.slots[at].value.port)
         self.claims.drop(at)
-        if not any(k[:2] == key[:2] for k, _ in self.claims.items()):
-            owner = self.addresses.index_of(key[:2])
-            if owner is not None:
-                self.addresses.drop(owner)
+        if not any(k[:2] == key[:2] and v.port == port for k, v in self.claims.items()):
+            speaker = self.speakers.index_of((*key[:2], port))
+            if speaker is not None:
+                self.speakers.drop(speaker)
+        self._forget(key[:2])
+
+    def _forget(self, address: tuple[int, ...]) -> None:
+        """An address that nobody has a claim at is nobody's."""
+        owner = self.addresses.index_of(address[:2])
+        if owner is not None and not any(k[:2] == address[:2] for k, _ in self.claims.items()):
+            self.addresses.drop(owner)
 
     def report(self) -> list[tuple[str, ...]]:
         names = {n: name for name, n in self.ports.items()}
@@ -277,8 +304,8 @@ def _text(key: tuple[int, int, int]) -> str:
     return f"{_address(*key[:2])} {_protocol(key[2])} {key[2] & 0xFFFF}"
 
 
-def _look_for_socket(key: tuple[int, int, int]) -> None:
-    """Raises ModuleError where a socket of this host has the tuple. An address that is not this host's is nobody's here."""
+def _is_of_host(key: tuple[int, int, int]) -> bool:
+    """Whether the address is one of this host's; raises ModuleError where a socket of this host has the tuple."""
     kind = next(kind for number, kind in _PROTOCOLS.values() if number == key[2] >> 16)
     family = socket.AF_INET6 if ':' in _address(*key[:2]) else socket.AF_INET
     with socket.socket(family, kind) as probe:
@@ -287,3 +314,5 @@ def _look_for_socket(key: tuple[int, int, int]) -> None:
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 raise ModuleError(f"{_text(key)} is in use by a socket of this host") from None
+            return False
+    return True
