@@ -85,8 +85,8 @@ def test_questions_about_addresses_go_to_who_has_them(still: Any) -> None:
 
 def test_an_address_of_the_host_is_shared_by_its_stack_and_others_with_its_ethernet_address(still: Any) -> None:
     module = still.program.module
-    module.command("claim 127.0.0.1 tcp 80 web".split())
-    module.command("claim 127.0.0.1 udp 53 dns".split())
+    module.command(["claim", "127.0.0.1", "tcp", "80", "web"])
+    module.command(["claim", "127.0.0.1", "udp", "53", "dns"])
     assert went(still, HOST, arp("127.0.0.1", "10.0.0.9")) == [UPLINK, WEB, DNS]
     assert went(still, UPLINK, arp("10.0.0.9", "127.0.0.1", ether=X)) == [HOST, WEB, DNS], "all have it"
     for stack in (WEB, DNS):
@@ -95,7 +95,7 @@ def test_an_address_of_the_host_is_shared_by_its_stack_and_others_with_its_ether
     assert went(still, UPLINK, ether4("9.9.9.9", 1000, "127.0.0.1", 80, to=H)) == [WEB]
     assert went(still, UPLINK, ether4("9.9.9.9", 1000, "127.0.0.1", 22, to=H)) == [HOST]
     assert went(still, DNS, ether4("127.0.0.1", 80, "9.9.9.9", 1)) == [], "an address that is shared, a port number that is not"
-    module.command("release 127.0.0.1 udp 53".split())
+    module.command(["release", "127.0.0.1", "udp", "53"])
     assert went(still, DNS, arp("127.0.0.1", "10.0.0.9")) == []
     assert went(still, WEB, arp("127.0.0.1", "10.0.0.9")) == [HOST, UPLINK, DNS]
     module.port_detached(WEB)

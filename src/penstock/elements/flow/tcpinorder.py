@@ -1,0 +1,255 @@
+"""TCPInOrder: the packets of TCP flows in the order of their data."""
+
+from penstock.elements import Array, ConfigureError, Element, Packet, PacketSlot, Struct, Timer, datapath, take, u8, u32, u64
+from penstock.elements.flow.flowcache import UDP_FLOW, FlowCache
+from penstock.lang.arguments import ElementName, Seconds, UInt32
+
+__all__ = ["TCPInOrder"]
+
+_FIN, _SYN, _RST = 1, 2, 4
+_TICK_NS = 20_000_000
+_WALK = 256
+
+
+class _Way(Struct):
+    """One direction of a flow."""
+
+    number: u32
+    #: the sequence number that comes next; the place of the first packet that waits, plus one
+    next: u32
+    first: u32
+    waiting: u32
+
+
+class _Held(Struct):
+    packet: PacketSlot
+    sequence: u32
+    end: u32
+    #: the next one in its list, plus one
+    after: u32
+    way: u32
+    used: u8
+    until_ns: u64
+
+
+class TCPInOrder(Element):
+    """Put the packets of TCP flows in the order of their sequence numbers, for who reads their payload as one text.
+
+    A packet that comes before its time waits until the gap before it is filled, or for TIMEOUT; then those that wait go, and the
+    order begins anew behind the gap. Retransmissions of what has gone already go to output 1 where that is connected, else on.
+    A packet that has old and new data goes on whole. Packets without data, and those of no TCP flow, go at once. Put it into
+    a copy of the traffic (Tee), or take a short TIMEOUT: a receiver learns of a gap from what comes after it. Its FlowCache
+    stands before it.
+
+    Arguments:
+        FLOWCACHE: the FlowCache's name.
+        TIMEOUT: how long a packet waits at most (100 ms).
+        CAPACITY: packets that wait at most (1024); FLOW_CAPACITY: of each direction of a flow (64). Beyond that the order begins anew.
+
+    Handlers:
+        held (read): packets that wait. reordered (read): packets that waited until their turn. gaps (read): where the order began anew.
+        repeated (read): retransmissions.
+
+    Example:
+        FromDump(f.pcap, STOP true) -> Strip(14) -> CheckIPHeader -> f :: FlowCache -> TCPInOrder(f)
+        -> s :: PatternSearch("GET ", STREAM true); s[0] -> Discard; s[1] -> Discard;
+    """
+
+    ports = "1/1-2"
+    processing = "h/h"
+
+    held: u32
+    free: u32
+    top: u32
+    hand: u32
+    reordered: u64
+    gaps: u64
+    repeated: u64
+
+    def configure(self, flowcache: ElementName, *, timeout: Seconds = 0.1, capacity: UInt32 = 1024, flow_capacity: UInt32 = 64) -> None:
+        if not 1 <= capacity <= 1 << 16:
+            raise ConfigureError("CAPACITY: out of range, bound 65536")
+        if not 1 <= flow_capacity <= 1024:
+            raise ConfigureError("FLOW_CAPACITY: out of range, bound 1024")
+        self.name_of_cache, self.timeout_ns, self.capacity, self.flow_capacity = flowcache, int(timeout * 1e9), capacity, flow_capacity
+        self.packets_held = capacity + 1
+        self.repeats = self.noutputs > 1
+        self.timer = Timer(self)
+
+    def initialize(self) -> None:
+        found = self.router.find(self.name_of_cache, self.name)
+        if not isinstance(found, FlowCache):
+            raise ConfigureError(f"FLOWCACHE: '{self.name_of_cache}' is no FlowCache")
+        self.cache = found
+        self.ways = Array(_Way, 2 * found.tcp.capacity)
+        self.pool_of_held = Array(_Held, self.capacity)
+
+    def started(self) -> None:
+        self.timer.schedule_after(_TICK_NS)
+
+    def add_handlers(self) -> None:
+        for name in ("held", "reordered", "gaps", "repeated"):
+            self.add_data(name, name)
+
+    @datapath
+    def data_bytes(self, p: Packet) -> u32:
+        """Sequence numbers that the packet takes."""
+        head = u32(p.tcp.offset) * 4
+        whole: u32 = u32(p.ip6.length) if (u32(p.network.u8[0]) >> 4) == 6 else u32(0)
+        if (u32(p.network.u8[0]) >> 4) == 4:
+            whole = u32(p.ip.length) - min(u32(p.ip.header_length) * 4, u32(p.ip.length))
+        size: u32 = whole - head if whole > head else u32(0)
+        return size + 1 if (u32(p.tcp.flags) & _FIN) != 0 else size
+
+    @datapath
+    def hold(self, p: Packet, w: u32, sequence: u32, end: u32) -> Packet | None:
+        """Put it among those that wait, in order; gives it back where there is no room."""
+        way = self.ways[w]
+        if way.waiting >= u32(self.flow_capacity):
+            return p
+        place: u32 = 0
+        if self.free != 0:
+            place = self.free - 1
+            self.free = self.pool_of_held[place].after
+        elif self.top < u32(self.capacity):
+            place = self.top
+            self.top += 1
+        else:
+            return p
+        mine = self.pool_of_held[place]
+        mine.packet = p
+        mine.sequence = sequence
+        mine.end = end
+        mine.way = w
+        mine.used = 1
+        mine.until_ns = self.clock.recent + u64(self.timeout_ns)
+        before: u32 = 0
+        at: u32 = way.first
+        for _ in range(self.flow_capacity):
+            if at == 0 or self.pool_of_held[at - 1].sequence - sequence < 0x8000_0000:
+                break
+            before = at
+            at = self.pool_of_held[at - 1].after
+        mine.after = at
+        if before == 0:
+            way.first = place + 1
+        else:
+            self.pool_of_held[before - 1].after = place + 1
+        way.waiting += 1
+        self.held += 1
+        return None
+
+    @datapath
+    def release_first(self, w: u32) -> Packet | None:
+        """Take the first one that waits."""
+        way = self.ways[w]
+        place: u32 = way.first - 1
+        mine = self.pool_of_held[place]
+        way.first = mine.after
+        way.waiting -= 1
+        self.held -= 1
+        mine.used = 0
+        mine.after = self.free
+        self.free = place + 1
+        return take(mine.packet)
+
+    @datapath
+    def send_ready(self, w: u32) -> None:
+        """Those whose turn it is."""
+        way = self.ways[w]
+        for _ in range(self.flow_capacity):
+            if way.first == 0:
+                break
+            sequence, end = self.pool_of_held[way.first - 1].sequence, self.pool_of_held[way.first - 1].end
+            if sequence != way.next and sequence - way.next < 0x8000_0000:
+                break
+            p = self.release_first(w)
+            if p is not None:
+                is_old = end - way.next == 0 or end - way.next >= 0x8000_0000
+                if not is_old:
+                    way.next = end
+                    self.reordered += 1
+                self.send(p, is_old)
+
+    @datapath
+    def skip_gap(self, w: u32) -> None:
+        """The gap will not be filled: go on behind it."""
+        way = self.ways[w]
+        if way.first != 0:
+            self.gaps += 1
+            way.next = self.pool_of_held[way.first - 1].sequence
+            self.send_ready(w)
+
+    @datapath
+    def send(self, p: Packet, is_old: bool) -> None:
+        if is_old:
+            self.repeated += 1
+            if self.repeats:
+                self.output(1).push(p)
+                return
+        self.output(0).push(p)
+
+    @datapath
+    def empty(self, w: u32) -> None:
+        """Nothing waits any more: the order begins anew."""
+        for _ in range(self.flow_capacity):
+            if self.ways[w].first == 0:
+                break
+            p = self.release_first(w)
+            if p is not None:
+                self.output(0).push(p)
+
+    @datapath
+    def run_timer(self) -> bool:
+        now = self.clock.now()
+        for _ in range(min(self.top, u32(_WALK))):
+            self.hand = self.hand + 1 if self.hand + 1 < self.top else u32(0)
+            if self.pool_of_held[self.hand].used != 0 and now >= self.pool_of_held[self.hand].until_ns:
+                self.skip_gap(u32(self.pool_of_held[self.hand].way))
+        self.timer.schedule_after(_TICK_NS)
+        return True
+
+    @datapath
+    def follow(self, p: Packet, flow: u32, direction: u32) -> None:
+        w: u32 = 2 * flow + direction
+        way = self.ways[w]
+        tcp = p.tcp
+        flags = u32(tcp.flags)
+        sequence: u32 = tcp.sequence
+        size = self.data_bytes(p)
+        if way.number != self.cache.tcp.slots[flow].value.number or (flags & _SYN) != 0:
+            self.empty(w)
+            way.number = self.cache.tcp.slots[flow].value.number
+            if (flags & _SYN) != 0:
+                size += 1
+            way.next = sequence
+        if (flags & _RST) != 0:
+            self.empty(w)
+        if size == 0 or (flags & _RST) != 0:
+            self.output(0).push(p)
+            return
+        end: u32 = sequence + size
+        ahead: u32 = sequence - way.next
+        if ahead == 0 or ahead >= 0x8000_0000:
+            is_old = end - way.next == 0 or end - way.next >= 0x8000_0000
+            if not is_old:
+                way.next = end
+            self.send(p, is_old)
+            self.send_ready(w)
+            return
+        rest = self.hold(p, w, sequence, end)
+        if rest is not None:
+            self.skip_gap(w)
+            if sequence - way.next != 0 and sequence - way.next < 0x8000_0000:
+                self.gaps += 1
+            if end - way.next < 0x8000_0000:
+                way.next = end
+            self.output(0).push(rest)
+
+    @datapath
+    def push(self, port: int, p: Packet) -> None:
+        reference = u32(p.anno32[self.cache.anno])
+        if reference == 0 or reference >= UDP_FLOW:
+            self.output(0).push(p)
+            return
+        self.follow(p, reference - 1, u32(p.paint) & 1)
