@@ -18,7 +18,7 @@ Usage: click [OPTION]... [ROUTERFILE]
 Options:
   -f, --file FILE               Read router configuration from FILE.
   -e, --expression EXPR         Use EXPR as router configuration.
-  -j, --threads N               Accepted; one image runs in one thread.
+  -j, --threads N               Run parts with queues between them in N threads.
   -p, --port PORT               Listen for control connections on TCP port ('PORT+': or one of the next ten).
   -u, --unix-socket FILE        Listen for control connections on Unix socket.
       --socket FD               Add a file descriptor control connection.
@@ -29,7 +29,7 @@ Options:
   -q, --quit                    Do not run driver.
   -t, --time                    Print information on how long driver took.
   -w, --no-warnings             Do not print warnings.
-  -a, --affinity[=N]            Pin to CPU N (default 0).
+  -a, --affinity[=N]            Pin threads to CPUs, the first one to CPU N (default 0).
       --simtime[=T]             Run in simulated time, from T (default 1000000000).
   -C, --clickpath PATH          Use PATH for CLICKPATH.
       --help                    Print this message and exit.
@@ -67,6 +67,7 @@ class _Request:
     sockets: list[str] = field(default_factory=list)
     reconfigure: bool = False
     affinity: int | None = None
+    threads: int = 1
     simulated_start_ns: int | None = None
     clickpath: str | None = None
     variables: dict[str, str] = field(default_factory=dict)
@@ -169,6 +170,7 @@ def _apply(request: _Request, name: str, value: str) -> None:
         case "threads":
             if not value.isdigit() or int(value) < 1:
                 raise _UsageError("number of threads must be positive")
+            request.threads = int(value)
         case "affinity":
             request.affinity = int(value or "0")
         case "no-affinity":
@@ -242,7 +244,7 @@ def _run(request: _Request) -> int:
         os.sched_setaffinity(0, {request.affinity})
     try:
         router = Router(flat, diagnostics=diagnostics, cache=ImageCache(), simulated_start_ns=request.simulated_start_ns,
-                        control=_control_elements(request), allow_hotconfig=request.reconfigure)
+                        control=_control_elements(request), allow_hotconfig=request.reconfigure, threads=request.threads)
     except ConfigurationError:
         report()
         print("Router could not be initialized!", file=sys.stderr)

@@ -24,6 +24,7 @@ def add_arguments(name: str, parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-q", "--quiet", action="store_true", help="no table")
     parser.add_argument("--time", type=float, metavar="S", help="stop after this many seconds")
     parser.add_argument("--engine", choices=["compiled", "interpreter"], default="compiled")
+    parser.add_argument("-j", "--threads", type=int, default=1, metavar="N", help="run parts with queues between them in N threads (1)")
     parser.add_argument("--handler", action="append", default=[], metavar="E.H", help="print this read handler at the end")
     parser.add_argument("--no-cache", action="store_true", help="do not use images that were compiled before")
 
@@ -95,8 +96,11 @@ def main(name: str, args: argparse.Namespace) -> int:
     from penstock.runtime.driver import wake_on_signals
     from penstock.runtime.image import ImageCache
 
+    if args.threads < 1:
+        print("penstock run: -j: one thread at least", file=sys.stderr)
+        return 2
     loaded = load(args)
-    router = install(loaded, engine=args.engine, cache=None if args.no_cache else ImageCache())
+    router = install(loaded, engine=args.engine, threads=args.threads, cache=None if args.no_cache else ImageCache())
     if router is None:
         return 1
     report(loaded.diagnostics)

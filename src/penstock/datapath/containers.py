@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 from penstock.datapath.memory import Array, PacketSlot, Stateful, Struct, StructView, make_struct, size_and_alignment
-from penstock.datapath.packet import Packet, take
+from penstock.datapath.packet import Packet, fence, take
 from penstock.datapath.source import datapath
 from penstock.packet.integers import IntType, u32, u64, u128
 
-__all__ = ["NONE", "PacketRing", "Table", "tables_in"]
+__all__ = ["NONE", "PacketRing", "RingSide", "SharedRing", "Table", "tables_in"]
 
 #: the index that Table gives where there is no entry
 NONE = 0xFFFF_FFFF
@@ -26,15 +26,28 @@ class PacketRing(Stateful):
 
     head: u32
     tail: u32
-
     def __init__(self, capacity: int):
         self.capacity = capacity
         self.places = 1 << max(1, (capacity - 1).bit_length())
         self.mask = self.places - 1
         self.slots: Array[Any] = Array(cast(Any, PacketSlot), self.places)
 
+    @property
+    def span(self) -> tuple[int, int]:
+        """The numbers of the first packet, and of the one behind the last."""
+        return int(self.head), int(self.tail)
+
+    def set_length(self, count: int) -> None:
+        """The packets are those from the first slot on."""
+        self.head, self.tail = 0, count
+
     @datapath
     def count(self) -> u32:
+        return self.tail - self.head
+
+    @datapath
+    def count_at_most(self, limit: u32) -> u32:
+        """For who puts: how many there are, or more; exactly, where that would be ``limit``."""
         return self.tail - self.head
 
     @datapath
@@ -72,6 +85,67 @@ class PacketRing(Stateful):
             return None
         self.tail -= 1
         return take(self.slots[self.tail & self.mask])
+
+
+class RingSide(Stateful):
+    """One side's index of a ring between two threads, and what it last saw of the other's: on a cache line of its own."""
+
+    ALIGNMENT = 64
+
+    index: u32
+    seen: u32
+
+    def __init__(self) -> None:
+        self.rest = Array(u32, 14)
+
+
+class SharedRing(PacketRing):
+    """PacketRing where one thread puts and another one gets, each with an index of its own (``head`` and ``tail`` are not used).
+
+    Each looks at the other's index only when what it saw of it does not do.
+    """
+
+    def __init__(self, capacity: int):
+        super().__init__(capacity)
+        self.writer, self.reader = RingSide(), RingSide()
+
+    @property
+    def span(self) -> tuple[int, int]:
+        return int(self.reader.index), int(self.writer.index)
+
+    def set_length(self, count: int) -> None:
+        self.reader.index, self.writer.index = 0, count
+
+    @datapath
+    def count(self) -> u32:
+        fence()
+        return self.writer.index - self.reader.index
+
+    @datapath
+    def count_at_most(self, limit: u32) -> u32:
+        if self.writer.index - self.writer.seen >= limit:
+            fence()
+            self.writer.seen = self.reader.index
+        return self.writer.index - self.writer.seen
+
+    @datapath
+    def put(self, p: Packet) -> None:
+        self.slots[self.writer.index & self.mask] = p
+        fence()
+        self.writer.index += 1
+
+    @datapath
+    def get(self) -> Packet | None:
+        if self.reader.index == self.reader.seen:
+            fence()
+            self.reader.seen = self.writer.index
+            if self.reader.index == self.reader.seen:
+                return None
+            fence()
+        p = take(self.slots[self.reader.index & self.mask])
+        fence()
+        self.reader.index += 1
+        return p
 
 
 def _pack(kinds: tuple[IntType, ...]) -> tuple[tuple[tuple[tuple[int, int, int], ...], ...], ...]:

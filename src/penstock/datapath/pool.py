@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from array import array
 
+from penstock.datapath.containers import RingSide
 from penstock.datapath.memory import Array, Stateful
-from penstock.datapath.packet import Packet, adopt, meta, set_meta, zero_meta
+from penstock.datapath.packet import Packet, adopt, fence, meta, set_meta, zero_meta
 from penstock.datapath.source import datapath
 from penstock.packet.integers import u8, u32, u64
 from penstock.packet.layout import BUFFER_OFFSET, DEFAULT_HEADROOM
 
-__all__ = ["PacketPool"]
+__all__ = ["LanePool", "PacketPool", "share"]
 
 
 class PacketPool(Stateful):
@@ -119,3 +120,84 @@ class PacketPool(Stateful):
             set_meta(p, "network", min(meta(p, "network") + shift, meta(p, "data") + n))
         if p.has_transport:
             set_meta(p, "transport", min(meta(p, "transport") + shift, meta(p, "data") + n))
+
+
+class ReturnRing(Stateful):
+    """Slots on their way back from one thread to the pool of another one, which made them: one writes, one reads."""
+
+    def __init__(self, owner: LanePool):
+        self.owner = owner
+        # As many as there are slots: it is never full.
+        self.places = 1 << max(1, owner.capacity.bit_length())
+        self.slots = Array(u64, self.places)
+        self.writer, self.reader = RingSide(), RingSide()
+
+    @datapath
+    def put(self, slot: u64) -> None:
+        self.slots[self.writer.index & (self.places - 1)] = slot
+        fence()
+        self.writer.index += 1
+
+
+class LanePool(PacketPool):
+    """The pool of one of several threads. A slot that is released in another thread goes back through a ring."""
+
+    first: u64
+    span: u64
+
+    def __init__(self, capacity: int, buffer_bytes: int):
+        super().__init__(capacity, buffer_bytes)
+        #: where others give back what is this pool's, and where this thread gives back what is theirs
+        self.returned: list[ReturnRing] = []
+        self.others: list[ReturnRing] = []
+
+    def fill(self) -> None:
+        super().fill()
+        self.first, self.span = self.slots.offset, self.capacity * self.stride
+
+    @datapath(inline=False)
+    def take_slot(self) -> u64:
+        if self.free == 0:
+            self.collect()
+        if self.free == 0:
+            self.failures += 1
+            return u64(0)
+        self.free -= 1
+        return self.stack[self.free]
+
+    @datapath(rare=True)
+    def collect(self) -> None:
+        for ring in self.returned:
+            at = ring.reader.index
+            fence()
+            end = ring.writer.index
+            fence()
+            for k in range(end - at):
+                self.stack[self.free + k] = ring.slots[(at + k) & (ring.places - 1)]
+            fence()
+            ring.reader.index = end
+            self.free += end - at
+
+    @datapath(inline=False)
+    def release(self, slot: u64) -> None:
+        if slot - self.first < self.span:
+            self.stack[self.free] = slot
+            self.free += 1
+        else:
+            self.give_back(slot)
+
+    @datapath
+    def give_back(self, slot: u64) -> None:
+        for ring in self.others:
+            if slot - ring.owner.first < ring.owner.span:
+                ring.put(slot)
+
+
+def share(pools: list[LanePool]) -> None:
+    """Tie the pools of all threads together."""
+    for owner in pools:
+        for user in pools:
+            if user is not owner:
+                ring = ReturnRing(owner)
+                owner.returned.append(ring)
+                user.others.append(ring)

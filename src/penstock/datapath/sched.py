@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from penstock.datapath.clock import Clock
 from penstock.datapath.memory import Array, Stateful
-from penstock.datapath.packet import dispatch
+from penstock.datapath.packet import dispatch, fence
 from penstock.datapath.source import datapath
 from penstock.packet.integers import boolean, i32, u8, u32, u64
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from penstock.datapath.host import HostRing
     from penstock.datapath.ports import RingPort
 
-__all__ = ["BUSY", "DEFAULT_TICKETS", "HOST", "MAX_TICKETS", "STOPPED", "WAKE", "Driver", "Notifier", "Task", "Timer"]
+__all__ = ["BUSY", "DEFAULT_TICKETS", "HOST", "MAX_TICKETS", "STOPPED", "WAKE", "Driver", "Notifier", "RemoteTask", "Task", "Timer"]
 
 STRIDE1 = 65536  # Click's constants
 DEFAULT_TICKETS = 1024
@@ -23,6 +23,7 @@ TIMER_STRIDE = 16
 MAX_TIMERS_A_ROUND = 64
 NEVER = 0xFFFF_FFFF_FFFF_FFFF
 NOBODY = 0xFFFF_FFFF
+_LINGER = 50_000
 #: what ``turn`` answers: go on at once; wake the peers of the ports; the host has something to read; the driver has stopped
 BUSY, WAKE, HOST, STOPPED = 1, 2, 4, 8
 
@@ -45,6 +46,7 @@ class Driver(Stateful):
     next_expiry: u64
     faults: u64
     steps: u64
+    has_posts: u32
 
     def __init__(self, clock: Clock):
         self.clock = clock
@@ -56,6 +58,10 @@ class Driver(Stateful):
         self.timer_targets: tuple[str, ...] = ()
         self.ports: tuple[RingPort, ...] = ()
         self.host: HostRing | None = None
+
+    #: other threads may schedule tasks of this one; queues between this one and others
+    is_shared = False
+    queues: tuple[Any, ...] = ()
 
     def tasks_of(self, element: Any) -> list[Task]:
         """The tasks of an element, in the order in which it made them."""
@@ -73,6 +79,8 @@ class Driver(Stateful):
         self.expiry = Array(u64, self.n_timers + 1, [NEVER] * (self.n_timers + 1))
         self.targets = tuple(t.target for t in self.tasks)
         self.timer_targets = tuple(t.target for t in self.timers)
+        if self.is_shared:
+            self.posted = Array(u8, n + 1)
         self.runcount = 1
         self.current = NOBODY
         self.next_expiry = NEVER
@@ -136,6 +144,33 @@ class Driver(Stateful):
         if self.current != task:
             self.remove(task)
 
+    @datapath(rare=True)
+    def post(self, task: u32) -> None:
+        """Schedule from another thread: this one looks in its turn."""
+        self.posted[task] = 1
+        fence(True)
+        self.has_posts = 1
+
+    @datapath(rare=True)
+    def linger(self) -> None:
+        """Who has just worked is soon given more: to sleep and wake up takes longer than to look some thousand times."""
+        for _ in range(_LINGER):
+            fence()
+            if self.has_posts != 0:
+                self.collect()
+                return
+            if self.attention != 0:
+                return
+
+    @datapath(rare=True)
+    def collect(self) -> None:
+        self.has_posts = 0
+        fence(True)
+        for i in range(self.n_tasks):
+            if self.posted[i] != 0:
+                self.posted[i] = 0
+                self.schedule(u32(i))
+
     # Timers
 
     @datapath(rare=True)
@@ -173,12 +208,23 @@ class Driver(Stateful):
         count: u64 = 0
         if self.next_expiry != NEVER:
             self.run_timers()
+        if self.is_shared:
+            for queue in self.queues:
+                queue.look()
         for step in range(limit):
             if self.attention != 0:
                 break
+            if self.is_shared:
+                fence()
+                if self.has_posts != 0:
+                    self.collect()
             task = self.following[self.n_tasks]
             if task == self.n_tasks:
-                break
+                if self.is_shared and count != 0:
+                    self.linger()
+                    task = self.following[self.n_tasks]
+                if task == self.n_tasks:
+                    break
             count += 1
             self.remove(task)
             self.scheduled[task] = 0
@@ -258,6 +304,17 @@ class Task(Stateful):
         self.driver.strides[self.index] = STRIDE1 // tickets
 
 
+class RemoteTask(Stateful):
+    """A task as another thread than its own sees it."""
+
+    def __init__(self, task: Task):
+        self.driver, self.index, self.task = task.driver, task.index, task
+
+    @datapath
+    def reschedule(self) -> None:
+        self.driver.post(u32(self.index))
+
+
 class Timer(Stateful):
     """Calls an element's datapath method ``method`` at a time, in nanoseconds."""
 
@@ -293,7 +350,7 @@ class Notifier(Stateful):
 
     def __init__(self, active: bool = False):
         self.active = active
-        self.listeners: list[Task] = []
+        self.listeners: list[Task | RemoteTask] = []
 
     @datapath
     def wake(self) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from penstock.datapath.sched import NEVER
+from penstock.runtime.lane import NAP_S, Crew
 
 if TYPE_CHECKING:
     from penstock.runtime.router import Router
@@ -60,35 +61,53 @@ def drive(router: Router, *, until: Callable[[], bool] | None = None, slice_step
 
     Between two looks at everything else the image runs ``slice_steps`` tasks; None lets the time they take decide.
     """
-    calls, driver, clock = router.calls, router.driver, router.clock
+    calls, driver = router.calls, router.driver
     router.load()
     limit = slice_steps or 256
-    while True:
-        if driver.runcount <= 0 and not may_go_on(router):
-            return
-        if router.successor is not None or (until is not None and until()):
-            return
-        worked = False
+    with Crew(router) as crew:
+        while True:
+            crew.gather_stops()
+            if driver.runcount <= 0:
+                with crew.held():
+                    if not may_go_on(router):
+                        return
+            if router.successor is not None or (until is not None and until()):
+                return
+            worked = _serve(router, crew)
+            driver.attention = 0
+            if driver.runcount <= 0:
+                continue
+            started = time.monotonic_ns()
+            steps = router.step(limit)
+            passed = time.monotonic_ns() - started
+            if steps >= limit and slice_steps is None:
+                # Long enough that Python costs nothing, short enough that a signal is answered at once.
+                limit = min(limit * 2, _MAX_LIMIT) if passed < _SLICE_NS // 2 else max(limit // 2, 16)
+            router.drain_lane(router.lanes[0])
+            steps += crew.step_others(limit)
+            if calls.after_run:
+                with crew.held():
+                    for call in calls.after_run:
+                        call()
+            worked = worked or steps > 0
+            _wait(router, crew, idle=not worked and not driver.runnable and not driver.attention)
+
+
+def _serve(router: Router, crew: Crew) -> bool:
+    """Give Python elements their turn, while all threads stand still; true if that made something runnable."""
+    calls, clock = router.calls, router.clock
+    is_due = calls.next_ns != NEVER and (clock.simulated or calls.next_ns <= time.time_ns())
+    if not calls.feeders and not is_due:
+        return False
+    worked = False
+    with crew.held():
         for feeder in calls.feeders:
             worked = feeder() or worked
         if clock.simulated:
             worked = calls.run_due(clock.time) or worked
-        elif calls.next_ns != NEVER:
+        elif is_due:
             worked = calls.run_due(time.time_ns()) or worked
-        driver.attention = 0
-        if driver.runcount <= 0:
-            continue
-        started = time.monotonic_ns()
-        steps = router.step(limit)
-        passed = time.monotonic_ns() - started
-        if steps >= limit and slice_steps is None:
-            # Long enough that Python costs nothing, short enough that a signal is answered at once.
-            limit = min(limit * 2, _MAX_LIMIT) if passed < _SLICE_NS // 2 else max(limit // 2, 16)
-        router.drain_host()
-        for call in calls.after_run:
-            call()
-        worked = worked or steps > 0
-        _wait(router, idle=not worked and not driver.runnable and not driver.attention)
+    return worked
 
 
 def may_go_on(router: Router) -> bool:
@@ -101,7 +120,7 @@ def may_go_on(router: Router) -> bool:
     return False
 
 
-def _wait(router: Router, *, idle: bool) -> None:
+def _wait(router: Router, crew: Crew, *, idle: bool) -> None:
     """Sleep until something is due (simulated time jumps there); look at descriptors in any case."""
     calls, clock = router.calls, router.clock
     next_ns = min(calls.next_ns, router.driver.next_expiry)
@@ -113,12 +132,16 @@ def _wait(router: Router, *, idle: bool) -> None:
             timeout = _MAX_WAIT_S
         else:
             timeout = min(max(0.0, (next_ns - time.time_ns()) / 1e9), _MAX_WAIT_S)
+        if crew.naps:
+            timeout = min(timeout, NAP_S)
     if calls.readers:
         ready, _, _ = select.select(list(calls.readers), [], [], timeout)
-        for descriptor in ready:
-            reader = calls.readers.get(descriptor)
-            if reader is not None:
-                reader()
+        if ready:
+            with crew.held():
+                for descriptor in ready:
+                    reader = calls.readers.get(descriptor)
+                    if reader is not None:
+                        reader()
     elif timeout:
         time.sleep(timeout)
 

@@ -43,7 +43,7 @@ class Handlers:
             ("config", lambda: element.arguments), ("ports", lambda: self._ports(element)),
             ("handlers", lambda: self._list(element.handlers)),
         ]
-        for task in self.router.driver.tasks_of(element):
+        for task in element.driver.tasks_of(element):
             defaults.append(("scheduled", lambda t=task: t.is_scheduled))
             defaults.append(("tickets", lambda t=task: t.tickets))
         for name, read in defaults:

@@ -14,6 +14,8 @@ from penstock.datapath.memory import Array, PacketSlot, Stateful
 from penstock.packet.layout import BUFFER_OFFSET, META
 
 if TYPE_CHECKING:
+    from penstock.datapath.pool import PacketPool
+    from penstock.elements.element import Element
     from penstock.runtime.router import Router
 
 __all__ = ["take_state", "touch_state"]
@@ -27,7 +29,7 @@ def take_state(new: Router, old: Router, *, every: bool = False) -> None:
     that does not say that its state belongs to what it was connected with.
     """
     for element, before in _pairs(new, old, every):
-        _move(new, old, element, before)
+        _move(new, old, element, before, element.pool)
 
 
 def touch_state(new: Router, old: Router, *, every: bool = False) -> None:
@@ -36,7 +38,7 @@ def touch_state(new: Router, old: Router, *, every: bool = False) -> None:
         _touch(element, before)
 
 
-def _pairs(new: Router, old: Router, every: bool) -> Iterator[tuple[Stateful, Stateful]]:
+def _pairs(new: Router, old: Router, every: bool) -> Iterator[tuple[Element, Element]]:
     for element in new.elements:
         before = old.by_name.get(element.name)
         wanted = element.takes_state is not False if every else element.takes_state
@@ -60,14 +62,14 @@ def _values_used(owner: Stateful, name: str) -> int | None:
     return owner.top if isinstance(owner, Table) and name == "slots" else None
 
 
-def _move(new: Router, old: Router, target: Stateful, source: Stateful) -> None:
+def _move(new: Router, old: Router, target: Stateful, source: Stateful, pool: PacketPool) -> None:
     if isinstance(target, PacketRing) and isinstance(source, PacketRing):
-        _move_ring(new, old, target, source)
+        _move_ring(new, old, target, source, pool)
         return
     for name in target.STATE:
         if name not in target._initial and name in source.STATE:
             if target.STATE[name] is PacketSlot:
-                setattr(target, name, _move_packet(new, old, getattr(source, name)))
+                setattr(target, name, _move_packet(new, old, getattr(source, name), pool))
             elif not isinstance(target.STATE[name], type):
                 setattr(target, name, getattr(source, name))
     mine = dict(target.state_objects())
@@ -76,11 +78,11 @@ def _move(new: Router, old: Router, target: Stateful, source: Stateful) -> None:
         if isinstance(item, Array) and isinstance(other, Array):
             if item.kind is PacketSlot:
                 for i in range(min(other.length, item.length)):
-                    other[i] = _move_packet(new, old, item[i])
+                    other[i] = _move_packet(new, old, item[i], pool)
             else:
                 _move_array(other, item, _values_used(source, name))
         elif isinstance(item, Stateful) and isinstance(other, Stateful):
-            _move(new, old, other, item)
+            _move(new, old, other, item, pool)
 
 
 def _move_array(target: Array[Any], source: Array[Any], used: int | None) -> None:
@@ -89,19 +91,18 @@ def _move_array(target: Array[Any], source: Array[Any], used: int | None) -> Non
         target.view()[:size] = source.view()[:size]
 
 
-def _move_ring(new: Router, old: Router, target: PacketRing, source: PacketRing) -> None:
+def _move_ring(new: Router, old: Router, target: PacketRing, source: PacketRing, pool: PacketPool) -> None:
     """The oldest packets first, as many as the new ring holds."""
-    head, tail = source.head, source.tail
+    head, tail = source.span
     count = min((tail - head) & 0xFFFFFFFF, target.capacity)
     for i in range(count):
         slot: Any = source.slots[(head + i) & source.mask]
-        target.slots[i] = _move_packet(new, old, slot)
-    target.head, target.tail = 0, count
+        target.slots[i] = _move_packet(new, old, slot, pool)
+    target.set_length(count)
 
 
-def _move_packet(new: Router, old: Router, slot: int) -> Any:
-    """A copy of a packet of the old pool in the new one; 0 where there is none or no room."""
-    pool = new.pool
+def _move_packet(new: Router, old: Router, slot: int, pool: PacketPool) -> Any:
+    """A copy of a packet of the old router in a pool of the new one; 0 where there is none or no room."""
     if not slot or not pool.free or new.memory is None or old.memory is None:
         return 0
     end = old.memory.load(slot + META["data"].offset, 4) + old.memory.load(slot + META["length"].offset, 4)

@@ -11,14 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from penstock.datapath.clock import SIMULATED_START_NS, Clock, Random
+from penstock.datapath.clock import SIMULATED_START_NS
 from penstock.datapath.containers import Table
-from penstock.datapath.host import HostRing
 from penstock.datapath.memory import Array, Layout, Memory, Stateful, attach, lay_out
-from penstock.datapath.pool import PacketPool
+from penstock.datapath.pool import LanePool, PacketPool, share
 from penstock.datapath.ports import RingPort
 from penstock.datapath.program import Program
-from penstock.datapath.sched import Driver, Task
+from penstock.datapath.sched import RemoteTask, Task
 from penstock.datapath.source import DatapathError
 from penstock.elements import catalog
 from penstock.elements.element import ConfigureError, Element, HandlerError
@@ -34,6 +33,8 @@ from penstock.runtime.fingerprint import fingerprint
 from penstock.runtime.handlers import Handlers
 from penstock.runtime.hotswap import take_state
 from penstock.runtime.image import Image, ImageCache, LoadedImage
+from penstock.runtime.lane import Lane
+from penstock.runtime.spread import spread
 
 if TYPE_CHECKING:
     from penstock.datapath.llvm.lines import Lines, Place
@@ -71,7 +72,8 @@ class Router:
     ``engine`` is ``compiled`` (machine code) or ``interpreter`` (the same typed form, step by step).
     ``simulated_start_ns`` replaces the clock by simulated time; ``check_only`` stops after the elements' arguments were
     checked. ``interfaces`` names the interfaces of the domain that the router is for: it is then run by the machines of
-    penstock.isolation, not by ``run``. Errors raise ConfigurationError.
+    penstock.isolation, not by ``run``. ``threads``: how many run it, where its elements fall into parts with queues between them, or
+    with nothing (a StaticThreadSched says which thread runs which). Errors raise ConfigurationError.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class Router:
         predecessor: Router | None = None,
         check_only: bool = False,
         interfaces: Sequence[str] | None = None,
+        threads: int = 1,
     ):
         if engine not in _ENGINES:
             raise ValueError(f"engine must be one of {', '.join(_ENGINES)}")
@@ -95,10 +98,13 @@ class Router:
         self.diagnostics = diagnostics if diagnostics is not None else Diagnostics()
         self.engine = engine
         self.cache = cache
-        self.clock = Clock()
-        self.random = Random()
-        self.driver = Driver(self.clock)
-        self.host = HostRing()
+        if threads < 1:
+            raise ValueError("a router has one thread at least")
+        # Simulated time is one for all, and a domain has one processor.
+        self.threads = threads if simulated_start_ns is None and interfaces is None else 1
+        self.lanes = [Lane(k, is_shared=self.threads > 1) for k in range(self.threads)]
+        first = self.lanes[0]
+        self.clock, self.random, self.driver, self.host = first.clock, first.random, first.driver, first.host
         self.context = ArgumentContext(NamedAddresses(), dict(ANNOTATIONS))
         self.elements: list[Element] = []
         self.by_name: dict[str, Element] = {}
@@ -107,11 +113,7 @@ class Router:
         self.interfaces = interfaces
         self.ports: dict[str, RingPort] = {}
         self.console: io.TextIOBase | None = None
-        self.image: Image | None = None
         self.image_from_cache = False
-        self._loaded: LoadedImage | None = None
-        self._run: Callable[..., int] | None = None
-        self._upcall: Any = None
         self._simulated_start_ns = simulated_start_ns
         self._seed = seed
         self._initialized: list[Element] = []
@@ -168,19 +170,24 @@ class Router:
         ports = resolve_ports(self.configuration, rules, self.diagnostics)
         self.failed_initialize = bool(self.diagnostics.errors)
         self.diagnostics.raise_if_errors()
-        for i, use in enumerate(self.configuration.elements):
+        uses = self.configuration.elements
+        find = functools.partial(catalog.find, in_domain=in_domain)
+        self.spread = spread(uses, ports, lambda use: find(use.class_name), self.threads, self.diagnostics.warning)
+        for i, use in enumerate(uses):
             cls = catalog.find(use.class_name, in_domain=in_domain)
             assert cls is not None
+            lane = self.lanes[self.spread.pushed[i]]
+            between = self.spread.pushed[i] != self.spread.pulled[i]
             element: Element = cls.__new__(cls)
             element.name, element.class_name, element.arguments = use.name, use.class_name, use.arguments
             element.index, element.at, element.router = i, use.at, self
-            element.clock, element.random, element.driver, element.host = (
-                self.clock, self.random, self.driver, self.host
-            )
+            element.clock, element.random, element.driver, element.host = lane.clock, lane.random, lane.driver, lane.host
             element.ninputs, element.noutputs = len(ports.inputs[i]), len(ports.outputs[i])
             element.input_codes, element.output_codes = ports.inputs[i], ports.outputs[i]
             element.input_peers, element.output_peers = ports.input_peers[i], ports.output_peers[i]
             element.handlers = {}
+            if between:
+                element.is_shared = True  # type: ignore[attr-defined]
             self.elements.append(element)
             self.by_name[use.name] = element
         for element in self.elements:
@@ -222,43 +229,79 @@ class Router:
     def _install(self) -> None:
         capacity = _PACKETS_IN_FLIGHT + sum(e.packets_held for e in self.elements)
         buffer_bytes = max([_DEFAULT_BUFFER_BYTES, *(e.buffer_bytes + 2 * DEFAULT_HEADROOM for e in self.elements)])
-        self.pool = PacketPool(capacity, buffer_bytes)
-        self.driver.finish()
-        self.program = Program(self.pool, self.driver, self.clock, self.elements)
-        self.program.upcall = self.drain_host
+        for lane in self.lanes:
+            lane.pool = (LanePool if self.threads > 1 else PacketPool)(capacity, buffer_bytes)
+            lane.driver.finish()
+        share([lane.pool for lane in self.lanes if isinstance(lane.pool, LanePool)])
+        self.pool = self.lanes[0].pool
+        self._make_programs()
+        self._share_queues()
         self.roots: list[tuple[str, Stateful]] = [
             ("driver", self.driver), ("clock", self.clock), ("random", self.random), ("host", self.host),
+            *((f"{name} {lane.number}", item) for lane in self.lanes[1:]
+              for name, item in (("driver", lane.driver), ("clock", lane.clock), ("random", lane.random), ("host", lane.host))),
             *((e.name, e) for e in self.elements), *((f"port {name}", port) for name, port in self.ports.items()),
-            ("pool", self.pool),
+            ("pool", self.pool), *((f"pool {lane.number}", lane.pool) for lane in self.lanes[1:]),
         ]
         self.driver.ports = tuple(self.ports.values())
         if self.is_isolated:
             self.driver.host = self.host
         for element in self.elements:
-            element.pool = self.pool
+            element.pool = self._lane_of(element).pool
         for port in self.ports.values():
             port.pool = self.pool
-        for _, root in self.roots:
-            self._give_program(root)
+        self._give_programs()
         # Offset 0 stays free: it means "no packet".
         self.layout = lay_out(self.roots, start=64)
         self._spare = self.layout.size
         self.memory = Memory(self.layout.size + (0 if self.is_isolated else _RECONFIGURE_BYTES), huge_pages=not self.is_isolated)
         attach(self.roots, self.memory)
-        self.pool.fill()
+        for lane in self.lanes:
+            lane.pool.fill()
         if self._simulated_start_ns is not None:
             self.clock.simulated = True
             self.clock.time = self._simulated_start_ns or SIMULATED_START_NS
-        self.random.state = self._seed or int.from_bytes(os.urandom(8), "little") | 1
+        for lane in self.lanes:
+            lane.random.state = (self._seed or int.from_bytes(os.urandom(8), "little") | 1) + 2 * lane.number
         for _, root in self.roots:
             self._seed_tables(root)
-        self.clock.synchronise()
+        for lane in self.lanes:
+            lane.clock.synchronise()
         for element in self.elements:
             element.add_handlers()
         self.handlers = Handlers(self)
-        self.driver.begin()
+        for lane in self.lanes:
+            lane.driver.begin()
         for element in self.elements:
             element.started()
+
+    # Threads
+
+    def _lane_of(self, element: Element) -> Lane:
+        """The thread that runs an element (that pushes to it, where it is a queue between two)."""
+        return self.lanes[self.spread.pushed[element.index]]
+
+    def _make_programs(self) -> None:
+        for lane in self.lanes:
+            lane.program = Program(lane.pool, lane.driver, lane.clock, self.elements)
+            lane.program.upcall = functools.partial(self.drain_lane, lane)
+        self.program = self.lanes[0].program
+
+    def _share_queues(self) -> None:
+        """Queues between two threads: who listens to them is another thread's, from where they are told."""
+        for index in self.spread.queues:
+            queue: Any = self.elements[index]
+            for number in (self.spread.pushed[index], self.spread.pulled[index]):
+                self.lanes[number].driver.queues += (queue,)
+            for notifier in {id(n): n for n in (queue.empty_notifier(0), queue.full_notifier(0)) if n is not None}.values():
+                notifier.listeners = [RemoteTask(task) if isinstance(task, Task) else task for task in notifier.listeners]
+
+    def _give_programs(self) -> None:
+        lane_of = {id(element): self._lane_of(element) for element in self.elements}
+        for lane in self.lanes:
+            lane_of |= {id(item): lane for item in (lane.driver, lane.clock, lane.random, lane.host, lane.pool)}
+        for _, root in self.roots:
+            self._give_program(root, lane_of.get(id(root), self.lanes[0]).program)
 
     def move_to(self, memory: Memory) -> None:
         """Work on another block with the same layout and its content, which a machine runs; nothing is written there."""
@@ -302,40 +345,48 @@ class Router:
             elif isinstance(inner, Stateful):
                 self._seed_tables(inner)
 
-    def _give_program(self, root: Stateful) -> None:
-        root.program = self.program  # type: ignore[attr-defined]
+    def _give_program(self, root: Stateful, program: Program) -> None:
+        root.program = program  # type: ignore[attr-defined]
         for _, inner in root.state_objects():
-            if isinstance(inner, Stateful):
-                self._give_program(inner)
+            # What another root has (a pool's peer, a task of another thread) gets its own.
+            if isinstance(inner, Stateful) and not getattr(inner, "is_root", False):
+                self._give_program(inner, program)
 
     # The image
 
-    def build(self) -> Image:
-        """The image of this configuration, from the cache where it has it."""
-        if self.image is not None:
-            return self.image
+    @property
+    def image(self) -> Image | None:
+        """The image of the first thread, once it was made."""
+        return self.lanes[0].image
+
+    def build(self, lane: Lane | None = None) -> Image:
+        """The image of this configuration, from the cache where it has it: of the first thread, or of ``lane``."""
+        lane = lane or self.lanes[0]
+        if lane.image is not None:
+            return lane.image
         assert self.memory is not None
-        key = fingerprint(self.roots, self.layout.size, self.root)
+        key = fingerprint(self.roots, self.layout.size, f"{self.root} {lane.number}" if lane.number else self.root)
         if self.cache is not None and (cached := self.cache.load(key)) is not None:
-            self.image, self.image_from_cache = cached, True
+            lane.image, self.image_from_cache = cached, True
             return cached
         from penstock.datapath.llvm.compile import compile_text, link
 
-        text = self.assembly()
+        text = self.assembly(lane=lane)
         code, entries = link(compile_text(text), [self.root])
-        self.image = Image(code, entries)
+        lane.image = Image(code, entries)
         if self.cache is not None:
-            self.cache.store(key, self.image)
-        return self.image
+            self.cache.store(key, lane.image)
+        return lane.image
 
-    def assembly(self, lines: Lines | None = None) -> str:
+    def assembly(self, lines: Lines | None = None, *, lane: Lane | None = None) -> str:
         """LLVM assembly of everything the driver can reach."""
         from penstock.datapath.llvm.emit import emit_module
 
-        functions = self.program.build(self.root)
+        lane = lane or self.lanes[0]
+        functions = lane.program.build(self.root)
         return emit_module(
-            functions, {self.root}, release=self.program.release().name,
-            depth_offset=self.driver._offsets["depth"], upcall_offset=self.driver._offsets["upcall"],
+            functions, {self.root}, release=lane.program.release().name,
+            depth_offset=lane.driver._offsets["depth"], upcall_offset=lane.driver._offsets["upcall"],
             lines=lines,
         )
 
@@ -370,23 +421,26 @@ class Router:
 
     def load(self) -> None:
         """Make the image ready to run."""
-        if self.engine != "compiled" or self._run is not None:
+        if self.engine != "compiled":
             return
-        self._loaded = LoadedImage(self.build())
-        self._run = self._loaded.function(Program.RUN, ctypes.c_uint64, returns=ctypes.c_uint64)
-        self._upcall = ctypes.CFUNCTYPE(None)(self.drain_host)
-        self.driver.upcall = ctypes.cast(self._upcall, ctypes.c_void_p).value or 0
+        for lane in self.lanes:
+            if lane.run is None:
+                lane.loaded = LoadedImage(self.build(lane))
+                lane.run = lane.loaded.function(Program.RUN, ctypes.c_uint64, returns=ctypes.c_uint64)
+                lane.upcall = ctypes.CFUNCTYPE(None)(functools.partial(self.drain_lane, lane))
+                lane.driver.upcall = ctypes.cast(lane.upcall, ctypes.c_void_p).value or 0
 
-    def step(self, limit: int) -> int:
-        """Run at most ``limit`` tasks; gives how many ran."""
+    def step(self, limit: int, lane: Lane | None = None) -> int:
+        """Run at most ``limit`` tasks of the first thread, or of ``lane``; gives how many ran."""
         assert self.memory is not None
-        self.clock.synchronise()
+        lane = lane or self.lanes[0]
+        lane.clock.synchronise()
         if self.engine == "interpreter":
-            return self.program.run_interpreted(self.program.entry(Program.RUN), [limit]) or 0
-        if self._run is None:
+            return lane.program.run_interpreted(lane.program.entry(Program.RUN), [limit]) or 0
+        if lane.run is None:
             self.load()
-        assert self._run is not None
-        return self._run(self.memory.address, limit)
+        assert lane.run is not None
+        return lane.run(self.memory.address, limit)
 
     def run(self, *, until: Callable[[], bool] | None = None, slice_steps: int | None = None) -> None:
         """Run until something stops the router: a source's STOP, a Script, ``stop()`` or ``until``."""
@@ -405,7 +459,7 @@ class Router:
         new = Router.from_text(
             text, engine=self.engine, cache=self.cache, control=self._control, allow_hotconfig=self.allow_hotconfig,
             predecessor=self, library_path=self._library_path,
-            simulated_start_ns=self.clock.time if self.clock.simulated else None,
+            simulated_start_ns=self.clock.time if self.clock.simulated else None, threads=self.threads,
         )
         new.source_text = text
         take_state(new, self)
@@ -450,17 +504,19 @@ class Router:
 
     def _forget_image(self) -> None:
         """Constants changed: the code is made anew at the next step."""
-        self.program = Program(self.pool, self.driver, self.clock, self.elements)
-        self.program.upcall = self.drain_host
-        for _, root in self.roots:
-            self._give_program(root)
-        self.image, self._run = None, None
-        self._retired.append(self._loaded)
-        self._loaded = None
+        self._make_programs()
+        self._give_programs()
+        for lane in self.lanes:
+            self._retired.append(lane.loaded)
+            lane.forget()
 
     def drain_host(self) -> None:
         """Give packets that the datapath handed over to their elements."""
-        for index, packet in self.host.drain():
+        for lane in self.lanes:
+            self.drain_lane(lane)
+
+    def drain_lane(self, lane: Lane) -> None:
+        for index, packet in lane.host.drain():
             self.elements[index].host_packet(packet)
 
     # Handlers
@@ -523,10 +579,10 @@ class Router:
         if self.memory is not None:
             self.drain_host()
         self._cleanup_elements()
-        self._run = None
-        if self._loaded is not None:
-            self._loaded.close()
-            self._loaded = None
+        for lane in self.lanes:
+            if lane.loaded is not None:
+                lane.loaded.close()
+            lane.forget()
         # Elements keep reading their fields after the end (handlers of a stopped router): memory stays mapped
         # until the last of them is gone.
 

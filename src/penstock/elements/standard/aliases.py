@@ -73,7 +73,7 @@ class CPUQueue(Queue):
 
 
 class CPUSwitch(Element):
-    """Send packets to the output of the number of the thread that pushes them; with one thread that is output 0.
+    """Send packets to the output of the number of the thread that pushes them (modulo the number of outputs).
 
     Example:
         s :: CPUSwitch; InfiniteSource(LIMIT 1, STOP true) -> s; s[0] -> Discard; s[1] -> Discard;
@@ -82,6 +82,9 @@ class CPUSwitch(Element):
     ports = "1/1-"
     processing = "h/h"
 
+    def configure(self) -> None:
+        self.number = self.router.spread.pushed[self.index] % self.noutputs
+
     @datapath
     def push(self, port: int, p: Packet) -> None:
-        self.output(0).push(p)
+        self.output(self.number).push(p)

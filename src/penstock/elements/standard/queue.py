@@ -1,5 +1,6 @@
 """Queue and its relatives: where push meets pull."""
 
+from penstock.datapath.containers import SharedRing
 from penstock.elements import ConfigureError, Element, HandlerError, Notifier, Packet, PacketRing, datapath, u32, u64
 from penstock.lang.arguments import ArgumentError, parse_int
 
@@ -31,6 +32,9 @@ class SimpleQueue(Element):
     ports = "1/1-2"
     processing = "h/lh"
     takes_state = True
+    #: one thread may push to it while another one pulls; then ``is_shared`` is true
+    between_threads = True
+    is_shared = False
 
     limit: u32
     drops: u64
@@ -41,12 +45,13 @@ class SimpleQueue(Element):
         if not 0 <= capacity <= 1 << 22:
             raise ConfigureError("CAPACITY: out of range, bound 4194304")
         self.limit = self.configured = capacity
-        self.ring = PacketRing(max(capacity, 1))
+        self.ring: PacketRing = (SharedRing if self.is_shared else PacketRing)(max(capacity, 1))
         self.packets_held = capacity + 1
 
     @property
     def length(self) -> int:
-        return (self.ring.tail - self.ring.head) & 0xFFFFFFFF
+        head, tail = self.ring.span
+        return (tail - head) & 0xFFFFFFFF
 
     def add_handlers(self) -> None:
         self.add_data("length", "length")
@@ -77,7 +82,7 @@ class SimpleQueue(Element):
     @datapath
     def enqueue(self, p: Packet) -> None:
         self.ring.put(p)
-        n = self.ring.count()
+        n = self.ring.count_at_most(u32(self.highwater) + 1)
         if n > self.highwater:
             self.highwater = n
 
@@ -88,7 +93,7 @@ class SimpleQueue(Element):
 
     @datapath
     def push(self, port: int, p: Packet) -> None:
-        if self.ring.count() >= self.limit:
+        if self.ring.count_at_most(u32(self.limit)) >= self.limit:
             self.overflow(p)
         else:
             self.enqueue(p)
@@ -96,6 +101,10 @@ class SimpleQueue(Element):
     @datapath
     def pull(self, port: int) -> Packet | None:
         return self.ring.get()
+
+    @datapath
+    def look(self) -> None:
+        """What a thread at one of its ends does now and then: here there is nothing to do."""
 
 
 class NotifierQueue(SimpleQueue):
@@ -117,7 +126,7 @@ class NotifierQueue(SimpleQueue):
     @datapath
     def enqueue(self, p: Packet) -> None:
         self.ring.put(p)
-        n = self.ring.count()
+        n = self.ring.count_at_most(u32(self.highwater) + 1)
         if n > self.highwater:
             self.highwater = n
         self.nonempty.wake()
@@ -134,10 +143,26 @@ class NotifierQueue(SimpleQueue):
             if self.sleepiness >= _SLEEPINESS_TRIGGER:
                 self.nonempty.sleep()
             return None
-        self.sleepiness = 0
+        if self.sleepiness != 0:
+            self.sleepiness = 0
         if self.tells_full:
-            self.nonfull.wake()
+            self.tell_room()
         return p
+
+    @datapath
+    def tell_room(self) -> None:
+        """Between threads not for each packet: a signal to another processor takes as long as many packets."""
+        if not self.is_shared or (not self.nonfull.active and self.ring.count() <= self.limit >> 1):
+            self.nonfull.wake()
+
+    @datapath
+    def look(self) -> None:
+        """Both threads look now and then: one may have gone to sleep while the other one saw it still awake."""
+        n = self.ring.count()
+        if n != 0:
+            self.nonempty.wake()
+        if self.tells_full and n <= self.limit >> 1:
+            self.nonfull.wake()
 
     @datapath
     def drop_all(self) -> None:
@@ -184,7 +209,7 @@ class Queue(FullNoteQueue):
 
 
 class ThreadSafeQueue(FullNoteQueue):
-    """Queue under the name of Click's queue for several threads; one image has one thread, so it is the same.
+    """Queue under the name of Click's queue for several threads: every Queue here may be pushed to by one and pulled by another.
 
     Example:
         InfiniteSource(LIMIT 5) -> ThreadSafeQueue(10) -> Unqueue -> Discard;
@@ -197,6 +222,8 @@ class FrontDropQueue(NotifierQueue):
     Example:
         InfiniteSource(LIMIT 5) -> FrontDropQueue(3) -> Unqueue -> Discard;
     """
+
+    between_threads = False
 
     @datapath
     def push(self, port: int, p: Packet) -> None:
@@ -220,6 +247,7 @@ class MixedQueue(NotifierQueue):
     """
 
     ports = "2/1-2"
+    between_threads = False
 
     @datapath
     def push(self, port: int, p: Packet) -> None:

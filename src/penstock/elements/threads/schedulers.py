@@ -1,7 +1,4 @@
-"""StaticThreadSched, BalancedThreadSched and SortedTaskSched: which thread runs which task.
-
-One image runs in one thread, so every task is that thread's. Configurations for several threads are checked and run as they are.
-"""
+"""StaticThreadSched, BalancedThreadSched and SortedTaskSched: which thread runs which task (runtime/spread.py)."""
 
 from penstock.elements import ConfigureError, Element
 from penstock.lang.arguments import ArgumentError, Raw, parse_int
@@ -11,7 +8,11 @@ __all__ = ["BalancedThreadSched", "SortedTaskSched", "StaticThreadSched"]
 
 
 class StaticThreadSched(Element):
-    """Bind elements to threads. There is one thread, 0: elements that are given to another one run there too.
+    """Bind elements to threads (``click -j N``, ``penstock run --threads N``).
+
+    Elements between which packets or calls go without a queue run in one thread: what binds one of them binds all, and of two that
+    are bound to different threads the second one is told so in a warning. A queue is pushed to by one thread and may be pulled
+    from by another one. What is not bound is spread evenly. With fewer threads than that, thread N is thread N modulo their number.
 
     Arguments:
         ELEMENT THREAD, ...: names of elements (or of compound elements), and thread numbers; -1 is any.
@@ -47,7 +48,7 @@ class StaticThreadSched(Element):
 
 
 class BalancedThreadSched(Element):
-    """Spread tasks over threads by their cost. With one thread there is nothing to spread.
+    """Spread tasks over threads. Here they are spread when the configuration is installed, evenly, with or without this element.
 
     Arguments:
         INTERVAL: milliseconds between looks at the tasks.
