@@ -20,7 +20,7 @@ from penstock.elements.classification import FALSE, TRUE, Tree, every, negation,
 from penstock.lang.arguments import ArgumentContext, ArgumentError, parse_int, parse_ip, parse_prefix
 from penstock.packet.headers import PROTOCOL_NUMBERS
 
-__all__ = ["parse_pattern"]
+__all__ = ["PatternParser", "Qualifiers", "compare", "parse_pattern"]
 
 _TOKEN = re.compile(r"\s*(\w+\[[^\]]*\]|\(|\)|&&|\|\||!=|==|<=|>=|=|<|>|!|&|\?|:(?=\s)|[^\s()!=<>&|?]+)")
 _RELATIONS = {"=": "==", "==": "==", "!=": "!=", "<": "<", ">": ">", "<=": "<=", ">=": ">="}
@@ -47,7 +47,7 @@ _TRANSPORT_WITH_PORTS = ("tcp", "udp", "dccp", "sctp", "udplite")
 
 
 @dataclass(frozen=True)
-class _Qualifiers:
+class Qualifiers:
     header: str = ""
     type: str = ""
     direction: str = ""
@@ -56,26 +56,7 @@ class _Qualifiers:
     mask: int | None = None
 
 
-def _one_fragment() -> Tree:
-    return test("network", 6, 2, 0, mask=0x1FFF)
-
-
-def _protocol(number: int) -> Tree:
-    return test("network", 9, 1, number)
-
-
-def _in_transport(header: str, tree: Tree) -> Tree:
-    """``tree`` looks behind the IP header: the right protocol, and not a later fragment."""
-    if header in PROTOCOL_NUMBERS and header != "ip":
-        protocol = _protocol(PROTOCOL_NUMBERS[header])
-    elif header == "transp":
-        protocol = TRUE
-    else:
-        protocol = some(_protocol(6), _protocol(17))
-    return every(protocol, _one_fragment(), tree)
-
-
-def _compare(base: str, offset: int, width: int, mask: int, shift: int, relation: str, value: int) -> Tree:
+def compare(base: str, offset: int, width: int, mask: int, shift: int, relation: str, value: int) -> Tree:
     """A relation on a field; values that the field cannot have make it constant."""
     largest = mask >> shift
     if value > largest:
@@ -102,7 +83,15 @@ def _compare(base: str, offset: int, width: int, mask: int, shift: int, relation
     return between(value, largest)
 
 
-class _Parser:
+class PatternParser:
+    """Patterns for IPv4; what differs for IPv6 is in filter_language6.py."""
+
+    #: the network header's names, its fields, and the field with the protocol
+    network: tuple[str, ...] = ("ip",)
+    fields = _IP_FIELDS
+    protocol_offset = 9
+    icmp = ("icmp", _ICMP_TYPES)
+
     def __init__(self, text: str, context: ArgumentContext):
         self.tokens: list[str] = []
         at = 0
@@ -115,7 +104,7 @@ class _Parser:
             at = match.end()
         self.at = 0
         self.context = context
-        self.last: _Qualifiers | None = None
+        self.last: Qualifiers | None = None
         self.depth = 0
 
     # Tokens
@@ -135,6 +124,12 @@ class _Parser:
         return False
 
     # Expressions
+
+    def whole(self) -> Tree:
+        tree = self.expression()
+        if self.peek():
+            raise ArgumentError(f"garbage after expression at '{self.peek()}'")
+        return tree
 
     def expression(self) -> Tree:
         self.depth += 1
@@ -179,6 +174,24 @@ class _Parser:
         self.depth -= 1
         return result
 
+    # Headers
+
+    def protocol(self, number: int) -> Tree:
+        return test("network", self.protocol_offset, 1, number)
+
+    def first_fragment(self) -> Tree:
+        return test("network", 6, 2, 0, mask=0x1FFF)
+
+    def in_transport(self, header: str, tree: Tree) -> Tree:
+        """``tree`` looks behind the network header: the right protocol, and not a later fragment."""
+        if header in PROTOCOL_NUMBERS and header not in self.network:
+            protocol = self.protocol(self.protocol_number(header))
+        elif header == "transp":
+            protocol = TRUE
+        else:
+            protocol = some(self.protocol(6), self.protocol(17))
+        return every(protocol, self.first_fragment(), tree)
+
     # Primitives
 
     def primitive(self) -> Tree:
@@ -196,7 +209,7 @@ class _Parser:
         if isinstance(found, Tree):
             return found
         if self.at == start:
-            found = self.last or _Qualifiers()
+            found = self.last or Qualifiers()
         relation = "=="
         if found.width and self.accept("&"):
             found = replace(found, mask=self.number(self.next()))
@@ -208,7 +221,7 @@ class _Parser:
         tree, self.last = self.relation(found, relation, value)
         return tree
 
-    def qualifiers(self) -> _Qualifiers | Tree:
+    def qualifiers(self) -> Qualifiers | Tree:
         """Qualifiers; or a whole primitive, where it has no value (``tcp``, ``ip frag``)."""
         header = kind = direction = ""
         while True:
@@ -235,8 +248,8 @@ class _Parser:
             else:
                 break
         if header and not kind and not direction and not self._value_follows():
-            return TRUE if header == "ip" else _protocol(self.protocol_number(header))
-        return _Qualifiers(header, kind, direction)
+            return TRUE if header in self.network else self.protocol(self.protocol_number(header))
+        return Qualifiers(header, kind, direction)
 
     def _value_follows(self) -> bool:
         word = self.peek()
@@ -248,41 +261,46 @@ class _Parser:
             raise ArgumentError(f"'{name}' is not a protocol")
         return number
 
-    def field(self, header: str, field: str) -> _Qualifiers | Tree | None:
-        if header == "ip":
-            if field in ("frag", "unfrag"):
-                self.at += 1
-                whole = test("network", 6, 2, 0, mask=0x3FFF)
-                return whole if field == "unfrag" else negation(whole)
-            if field in _FLAGS:
-                self.at += 1
-                offset, width, mask, low, high = _FLAGS[field]
-                if field == "ect":
-                    return some(test("network", offset, width, low, mask=mask), test("network", offset, width, high, mask=mask))
-                return test("network", offset, width, low, mask=mask)
-            if field in _IP_FIELDS:
-                self.at += 1
-                return _Qualifiers(header, field)
-        elif header == "tcp" and field == "opt":
-            self.at += 1
-            return _Qualifiers(header, "opt")
-        elif header == "tcp" and field == "win":
-            self.at += 1
-            return _Qualifiers(header, "win")
-        elif header == "icmp" and field == "type":
-            self.at += 1
-            return _Qualifiers(header, "type")
+    def whole_field(self, field: str) -> Tree | None:
+        """Words about the network header that are whole primitives."""
+        if field in ("frag", "unfrag"):
+            whole = test("network", 6, 2, 0, mask=0x3FFF)
+            return whole if field == "unfrag" else negation(whole)
+        if field in _FLAGS:
+            offset, width, mask, low, high = _FLAGS[field]
+            if field == "ect":
+                return some(test("network", offset, width, low, mask=mask), test("network", offset, width, high, mask=mask))
+            return test("network", offset, width, low, mask=mask)
         return None
 
-    def bytes(self, word: str) -> _Qualifiers:
+    def field(self, header: str, field: str) -> Qualifiers | Tree | None:
+        if header in self.network:
+            if (whole := self.whole_field(field)) is not None:
+                self.at += 1
+                return whole
+            if field in self.fields:
+                self.at += 1
+                return Qualifiers(header, field)
+        elif header == "tcp" and field == "opt":
+            self.at += 1
+            return Qualifiers(header, "opt")
+        elif header == "tcp" and field == "win":
+            self.at += 1
+            return Qualifiers(header, "win")
+        elif header == self.icmp[0] and field == "type":
+            self.at += 1
+            return Qualifiers(header, "type")
+        return None
+
+    def bytes(self, word: str) -> Qualifiers:
         """``ip[6:2]``, ``tcp[13]``, ``transp[0:2]``."""
         match = re.fullmatch(r"(\w+)\[\s*(\w+)\s*(?:[:,]\s*(\w+)\s*)?\]", word)
-        if not match or (match[1] != "ip" and match[1] not in PROTOCOL_NUMBERS):
+        if not match or (match[1] not in self.network and match[1] not in PROTOCOL_NUMBERS):
             raise ArgumentError(f"bad byte test '{word}' (expected PROTO[OFFSET:LENGTH])")
         offset, width = parse_int(match[2], 0, 0xFFFF), parse_int(match[3] or "1", 0, 4)
         if width not in (1, 2, 4):
             raise ArgumentError(f"'{word}': length must be 1, 2 or 4")
-        return _Qualifiers(match[1], "bytes", offset=offset, width=width)
+        return Qualifiers(match[1], "bytes", offset=offset, width=width)
 
     def number(self, text: str) -> int:
         try:
@@ -290,51 +308,52 @@ class _Parser:
         except ArgumentError:
             raise ArgumentError(f"'{text}' is not a number") from None
 
-    def relation(self, q: _Qualifiers, relation: str, value: str) -> tuple[Tree, _Qualifiers]:
+    def relation(self, q: Qualifiers, relation: str, value: str) -> tuple[Tree, Qualifiers]:
         kind = q.type or self.guess(q, value)
         q = replace(q, type=kind)
         if kind in ("host", "net"):
             return self.address(q, relation, value), q
         if kind == "port":
-            if q.header and q.header not in _TRANSPORT_WITH_PORTS and q.header not in ("ip", "transp"):
+            if q.header and q.header not in (*_TRANSPORT_WITH_PORTS, *self.network, "transp"):
                 raise ArgumentError(f"'{q.header}' has no ports")
             number = self.port(value)
-            sides = [_compare("transport", at, 2, 0xFFFF, 0, relation, number) for at in self.sides(q, 0, 2)]
-            return _in_transport(q.header, self.join(q, sides)), q
+            sides = [compare("transport", at, 2, 0xFFFF, 0, relation, number) for at in self.sides(q, 0, 2)]
+            return self.in_transport(q.header, self.join(q, sides)), q
         if kind == "proto":
             name = value.lower()
             number = PROTOCOL_NUMBERS[name] if name in PROTOCOL_NUMBERS else self.number(value)
-            return _compare("network", 9, 1, 0xFF, 0, relation, number), q
-        if kind in _IP_FIELDS and q.header == "ip":
-            offset, width, mask, shift = _IP_FIELDS[kind]
-            return _compare("network", offset, width, mask, shift, relation, self.number(value)), q
+            return compare("network", self.protocol_offset, 1, 0xFF, 0, relation, number), q
+        if kind in self.fields and q.header in self.network:
+            offset, width, mask, shift = self.fields[kind]
+            return compare("network", offset, width, mask, shift, relation, self.number(value)), q
         if kind == "opt":
             name = value.lower()
             mask = _TCP_OPTIONS[name] if name in _TCP_OPTIONS else self.number(value)
             if relation not in ("==", "!="):
                 raise ArgumentError("'tcp opt' takes '=' or '!=' only")
             there = test("transport", 13, 1, mask, mask=mask)
-            return _in_transport("tcp", there if relation == "==" else negation(there)), q
+            return self.in_transport("tcp", there if relation == "==" else negation(there)), q
         if kind == "win":
-            return _in_transport("tcp", _compare("transport", 14, 2, 0xFFFF, 0, relation, self.number(value))), q
+            return self.in_transport("tcp", compare("transport", 14, 2, 0xFFFF, 0, relation, self.number(value))), q
         if kind == "type":
             name = value.lower()
-            number = _ICMP_TYPES[name] if name in _ICMP_TYPES else self.number(value)
-            return _in_transport("icmp", _compare("transport", 0, 1, 0xFF, 0, relation, number)), q
+            header, types = self.icmp
+            number = types[name] if name in types else self.number(value)
+            return self.in_transport(header, compare("transport", 0, 1, 0xFF, 0, relation, number)), q
         if kind == "bytes":
             mask = q.mask if q.mask is not None else (1 << (8 * q.width)) - 1
             number = self.number(value)
-            if q.header == "ip":
-                return _compare("network", q.offset, q.width, mask, 0, relation, number), q
-            return _in_transport(q.header, _compare("transport", q.offset, q.width, mask, 0, relation, number)), q
+            if q.header in self.network:
+                return compare("network", q.offset, q.width, mask, 0, relation, number), q
+            return self.in_transport(q.header, compare("transport", q.offset, q.width, mask, 0, relation, number)), q
         raise ArgumentError(f"no test for '{value}': write host, net, port or proto before it")
 
-    def guess(self, q: _Qualifiers, value: str) -> str:
+    def guess(self, q: Qualifiers, value: str) -> str:
         """The type of a value that stands alone."""
         if "/" in value or self.peek().lower() == "mask":
             return "net"
         try:
-            parse_ip(value, self.context)
+            self.parse_host(value)
             return "host"
         except ArgumentError:
             pass
@@ -343,6 +362,9 @@ class _Parser:
         if value.lower() in _PORTS or q.header in _TRANSPORT_WITH_PORTS:
             return "port"
         raise ArgumentError(f"unknown word '{value}'")
+
+    def parse_host(self, text: str) -> int:
+        return parse_ip(text, self.context)
 
     def port(self, text: str) -> int:
         if text.lower() in _PORTS:
@@ -356,7 +378,7 @@ class _Parser:
         except OSError:
             raise ArgumentError(f"unknown port '{text}'") from None
 
-    def address(self, q: _Qualifiers, relation: str, value: str) -> Tree:
+    def address(self, q: Qualifiers, relation: str, value: str) -> Tree:
         if relation not in ("==", "!="):
             raise ArgumentError("addresses take '=' or '!=' only")
         if q.type == "host":
@@ -370,18 +392,14 @@ class _Parser:
         return tree if relation == "==" else negation(tree)
 
     @staticmethod
-    def sides(q: _Qualifiers, src: int, dst: int) -> list[int]:
+    def sides(q: Qualifiers, src: int, dst: int) -> list[int]:
         return {"src": [src], "dst": [dst]}.get(q.direction, [src, dst])
 
     @staticmethod
-    def join(q: _Qualifiers, sides: list[Tree]) -> Tree:
+    def join(q: Qualifiers, sides: list[Tree]) -> Tree:
         return every(*sides) if q.direction == "both-and" else some(*sides)
 
 
 def parse_pattern(text: str, context: ArgumentContext) -> Tree:
     """The tree of one pattern; ArgumentError tells what is wrong with it."""
-    parser = _Parser(text, context)
-    tree = parser.expression()
-    if parser.peek():
-        raise ArgumentError(f"garbage after expression at '{parser.peek()}'")
-    return tree
+    return PatternParser(text, context).whole()

@@ -29,6 +29,8 @@ class IPClassifier(ClassifyingElement):
         c[0] -> Discard; c[1] -> Discard; c[2] -> IPPrint -> Discard;
     """
 
+    parse_pattern = staticmethod(parse_pattern)
+
     def configure(self, *patterns: Raw) -> None:
         if len(patterns) != self.noutputs:
             raise ConfigureError(f"need {self.noutputs} arguments, one per output port")
@@ -37,7 +39,7 @@ class IPClassifier(ClassifyingElement):
         problems: list[str] = []
         for number, pattern in enumerate(patterns):
             try:
-                rules.append((parse_pattern(pattern, self.router.context), number))
+                rules.append((self.parse_pattern(pattern, self.router.context), number))
             except ArgumentError as error:
                 problems.append(f"pattern {number}: {error}")
         if problems:
@@ -77,13 +79,15 @@ class IPFilter(ClassifyingElement):
         -> IPFilter(allow src net 10.0.0.0/8 && dst tcp port 22, deny dst port 22, allow all) -> Discard;
     """
 
+    parse_pattern = staticmethod(parse_pattern)
+
     def configure(self, *rules: Raw) -> None:
         found: list[tuple[Tree, int]] = []
         problems: list[str] = []
         for number, rule in enumerate(rules):
             action, _, pattern = rule.replace("\t", " ").replace("\n", " ").strip().partition(" ")
             try:
-                found.append((parse_pattern(pattern or "all", self.router.context), self._output(action)))
+                found.append((self.parse_pattern(pattern or "all", self.router.context), self._output(action)))
             except ArgumentError as error:
                 problems.append(f"rule {number}: {error}")
         if problems:
