@@ -19,7 +19,8 @@ _FIELDS = {
 }
 _ICMP6_TYPES = {
     "unreachable": 1, "toobig": 2, "timeexceeded": 3, "parameterproblem": 4, "echo": 128, "echo-reply": 129, "mldquery": 130,
-    "mldreport": 131, "mlddone": 132, "routersolicit": 133, "routeradvert": 134, "neighborsolicit": 135, "neighboradvert": 136, "redirect": 137,
+    "mldreport": 131, "mlddone": 132, "routersolicit": 133, "routeradvert": 134, "neighborsolicit": 135,
+    "neighboradvert": 136, "redirect": 137,
     "mldv2report": 143,
 }
 _FRAGMENT = 44

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,7 +57,11 @@ class InputSpec:
     mapper: Any = None
 
 
-def _address_range(text: str, context: ArgumentContext) -> tuple[int | None, int]:
+#: how an address, a range of them, or ``-`` is read: the first one (None: the packet's own), and how many
+Addresses = Callable[[str, ArgumentContext], tuple[int | None, int]]
+
+
+def ip4_addresses(text: str, context: ArgumentContext) -> tuple[int | None, int]:
     if text == "-":
         return None, 1
     low, dash, high = text.partition("-")
@@ -69,14 +74,14 @@ def _address_range(text: str, context: ArgumentContext) -> tuple[int | None, int
     return first, last - first + 1
 
 
-def parse_pattern(words: list[str], context: ArgumentContext, *, ports: bool = True) -> Pattern:
+def parse_pattern(words: list[str], context: ArgumentContext, *, ports: bool = True, addresses: Addresses = ip4_addresses) -> Pattern:
     """``SADDR SPORT DADDR DPORT``; without ``ports`` ``SADDR DADDR``."""
     if len(words) != (4 if ports else 2):
         expected = "SADDR SPORT DADDR DPORT" if ports else "SADDR DADDR"
         raise ArgumentError(f"bad pattern '{' '.join(words)}': expected '{expected}'")
     if not ports:
         words = [words[0], "-", words[1], "-"]
-    src, sources = _address_range(words[0], context)
+    src, sources = addresses(words[0], context)
     text, order = words[1], "same"
     if text[-1:] in ("#", "?"):
         text, order = text[:-1], text[-1]
@@ -88,12 +93,15 @@ def parse_pattern(words: list[str], context: ArgumentContext, *, ports: bool = T
         if last < sport:
             raise ArgumentError(f"bad port range '{words[1]}'")
         count = last - sport + 1
-    dst = None if words[2] == "-" else parse_ip(words[2], context)
+    dst, targets = addresses(words[2], context)
+    if targets != 1:
+        raise ArgumentError(f"'{words[2]}': one destination is expected")
     dport = None if words[3] == "-" else parse_int(words[3], 1, 0xFFFF)
     return Pattern(src, sources, sport, count, dst, dport, order)
 
 
-def parse_input(text: str, context: ArgumentContext, outputs: int, *, ports: bool = True, destination: bool = True) -> InputSpec:
+def parse_input(text: str, context: ArgumentContext, outputs: int, *, ports: bool = True, destination: bool = True,
+                addresses: Addresses = ip4_addresses) -> InputSpec:
     """One input specification of a rewriter with that many outputs."""
 
     def output(word: str) -> int:
@@ -118,7 +126,7 @@ def parse_input(text: str, context: ArgumentContext, outputs: int, *, ports: boo
         if len(words) < 4:
             raise ArgumentError(f"'{text}': expected 'pattern ... FOUTPUT ROUTPUT'")
         parts = words[1:-2] if destination else [*words[1:-2], "-"]
-        return InputSpec("pattern", output(words[-2]), output(words[-1]), parse_pattern(parts, context, ports=ports))
+        return InputSpec("pattern", output(words[-2]), output(words[-1]), parse_pattern(parts, context, ports=ports, addresses=addresses))
     if len(words) == 3 and words[0] in context.patterns:
         return InputSpec("pattern", output(words[1]), output(words[2]), context.patterns[words[0]])
     if len(words) == 1 and words[0] in context.mappers:
