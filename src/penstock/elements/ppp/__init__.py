@@ -1,0 +1,1 @@
+"""PPP and what carries it."""
