@@ -28,7 +28,7 @@ from penstock.verify.terms import Term, Value, Var
 __all__ = ["Box", "Ending", "Step", "uncollected"]
 
 #: elements that read or write what is outside of a configuration, by what takes their place: an interface of their name
-_SOURCES = ("FromDump", "FromIPSummaryDump")
+_SOURCES = ("FromDump", "FromIPSummaryDump", "FromTcpdump")
 _SINKS = ("ToDump", "ToIPSummaryDump")
 _LEFT_OUT = ("ControlSocket",)
 _MAX_STEPS = 100_000

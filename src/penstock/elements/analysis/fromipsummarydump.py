@@ -19,13 +19,11 @@ __all__ = ["FromIPSummaryDump"]
 _MAX_LINE_BYTES = 1 << 20
 
 
-class _Dump:
-    """The lines of a summary dump as packets: (bytes, length on the wire, parts)."""
+class TextTrace:
+    """A file of text whose lines become packets; a subclass reads a line in ``parts_of``. ``-`` is standard input."""
 
-    def __init__(self, name: str, contents: list[str], defaults: Parts):
+    def __init__(self, name: str):
         self.name = name
-        self.contents = contents
-        self.defaults = defaults
         self.line_number = 0
         self.bad_lines = 0
         if name == "-":
@@ -41,15 +39,35 @@ class _Dump:
             if not line:
                 return
             self.line_number += 1
-            text = line.strip()
-            if text.startswith("!"):
-                self._directive(text)
-                continue
-            if not text or text.startswith("#"):
-                continue
-            parts = dataclasses.replace(self.defaults, icmp=dict(self.defaults.icmp))
-            if self._fill(parts, text):
+            parts = self.parts_of(line.strip())
+            if parts is not None:
                 yield parts
+
+    def parts_of(self, text: str) -> Parts | None:
+        """What a line says; None where it is no packet."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        if self.file is not sys.stdin:
+            self.file.close()
+
+
+class _Dump(TextTrace):
+    """The lines of a summary dump."""
+
+    def __init__(self, name: str, contents: list[str], defaults: Parts):
+        super().__init__(name)
+        self.contents = contents
+        self.defaults = defaults
+
+    def parts_of(self, text: str) -> Parts | None:
+        if text.startswith("!"):
+            self._directive(text)
+            return None
+        if not text or text.startswith("#"):
+            return None
+        parts = dataclasses.replace(self.defaults, icmp=dict(self.defaults.icmp))
+        return parts if self._fill(parts, text) else None
 
     def _directive(self, text: str) -> None:
         word, _, rest = text.partition(" ")
@@ -90,10 +108,6 @@ class _Dump:
         if not good:
             self.bad_lines += 1
         return good
-
-    def close(self) -> None:
-        if self.file is not sys.stdin:
-            self.file.close()
 
 
 class FromIPSummaryDump(HostFedSource):
@@ -144,8 +158,11 @@ class FromIPSummaryDump(HostFedSource):
             self.defaults.src, self.defaults.dst = parse_ip(words[0]), parse_ip(words[2])
             self.defaults.sport, self.defaults.dport = parse_int(words[1], 0, 0xFFFF), parse_int(words[3], 0, 0xFFFF)
 
+    def open_trace(self) -> TextTrace:
+        return _Dump(self.filename, self.contents, self.defaults)
+
     def initialize(self) -> None:
-        self.dump = _Dump(self.filename, self.contents, self.defaults)
+        self.dump = self.open_trace()
         self.lines = self._packets()
         self.waiting: Parts | None = None
         self.listen()

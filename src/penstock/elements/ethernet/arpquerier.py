@@ -1,24 +1,9 @@
 """ARPQuerier."""
 
-from penstock.elements import (
-    NONE,
-    ConfigureError,
-    Element,
-    HandlerError,
-    Packet,
-    PacketSlot,
-    Struct,
-    Table,
-    Timer,
-    abstraction,
-    datapath,
-    take,
-    u8,
-    u32,
-    u48,
-    u64,
-)
-from penstock.lang.arguments import Seconds, UInt32, Word, parse_ether, parse_ip, unparse_ether, unparse_ip
+from penstock.elements import NONE, ConfigureError, Element, HandlerError, Packet, Timer, abstraction, datapath, u8, u32, u64
+from penstock.elements.arpstore import ARPStore
+from penstock.elements.ethernet.arptable import ARPTable
+from penstock.lang.arguments import ElementName, Seconds, UInt32, Word, parse_ether, parse_ip, unparse_ip
 from penstock.packet.headers import ARP, Ether
 
 __all__ = ["ARPQuerier"]
@@ -26,16 +11,6 @@ __all__ = ["ARPQuerier"]
 _BROADCAST = 0xFFFF_FFFF_FFFF
 _QUERY_INTERVAL_NS = 100_000_000
 _TICK_NS = 1_000_000_000
-
-
-class _Neighbour(Struct):
-    ether: u48
-    queried_ns: u64
-    head: PacketSlot
-    waiting: u32
-    age_s: u32
-    known: u8
-    polls: u8
 
 
 class ARPQuerier(Element):
@@ -58,6 +33,7 @@ class ARPQuerier(Element):
         POLL_TIMEOUT: a known address in use is asked for again after this time (1 min); 0: never.
         BROADCAST: IP address that is sent to all hosts, beside 255.255.255.255.
         BROADCAST_POLL: accepted; queries for known addresses are broadcast.
+        TABLE: the name of an ARPTable that keeps the addresses, for several ARPQueriers; its capacities and timeout hold then.
 
     Handlers:
         ipaddr, broadcast (read/write): addresses.
@@ -81,25 +57,28 @@ class ARPQuerier(Element):
     queries: u64
     responses: u64
     drops: u64
-    waiting: u32
     ticking: u8
-    #: what is left of a list that is being turned round
-    turning: PacketSlot
 
     def configure(self, ip: Word, eth: Word = "", *, capacity: UInt32 = 2048, entry_capacity: UInt32 = 0,
                   entry_packet_capacity: UInt32 = 0, timeout: Seconds = 300, poll_timeout: Seconds = 60,
-                  broadcast: Word = "", broadcast_poll: bool = False) -> None:
+                  broadcast: Word = "", broadcast_poll: bool = False, table: ElementName = "") -> None:
         context = self.router.context
         self.ip, self.ether = parse_ip(ip, context), parse_ether(eth or ip, context)
         self.broadcast = parse_ip(broadcast, context) if broadcast else 0xFFFFFFFF
-        if capacity > 1 << 20 or entry_capacity > 1 << 20:
-            raise ConfigureError("CAPACITY, ENTRY_CAPACITY: out of range, bound 1048576")
-        self.capacity = capacity
-        self.entry_packets = entry_packet_capacity or capacity
-        self.timeout_s, self.poll_s = max(int(timeout), int(timeout > 0)), max(int(poll_timeout), int(poll_timeout > 0))
-        self.table = Table((u32,), _Neighbour, entry_capacity or 4096)
+        self.table_name = table
+        self.owns = not table
+        if self.owns:
+            self.store = ARPStore(capacity=capacity, entries=entry_capacity, entry_packets=entry_packet_capacity, timeout_s=timeout,
+                                  poll_s=poll_timeout)
+            self.packets_held = capacity + 2
         self.timer = Timer(self)
-        self.packets_held = capacity + 2
+
+    def initialize(self) -> None:
+        if not self.owns:
+            found = self.router.find(self.table_name, self.name)
+            if not isinstance(found, ARPTable):
+                raise ConfigureError(f"TABLE: '{self.table_name}' is no ARPTable")
+            self.store = found.store
 
     def add_handlers(self) -> None:
         def address(text: str) -> int:
@@ -107,20 +86,16 @@ class ARPQuerier(Element):
 
         self.add_data("ipaddr", "ip", address, unparse_ip)
         self.add_data("broadcast", "broadcast", address, unparse_ip)
-        self.add_read("table", self._table)
-        self.add_read("stats", lambda: f"{self.drops} packets killed\n{self.queries} ARP queries sent\n")
-        for name in ("queries", "responses", "drops"):
+        self.add_read("table", self.store.rows)
+        self.add_read("stats", lambda: f"{self.drops + self.store.drops} packets killed\n{self.queries} ARP queries sent\n")
+        for name in ("queries", "responses"):
             self.add_data(name, name)
-        self.add_data("length", "waiting")
-        self.add_read("count", lambda: self.table.entries)
+        self.add_read("drops", lambda: self.drops + self.store.drops)
+        self.add_read("length", lambda: self.store.waiting)
+        self.add_read("count", lambda: self.store.table.entries)
         self.add_write("insert", self._insert)
-        self.add_write("delete", lambda text: self.forget(address(text)))
+        self.add_write("delete", lambda text: self.store.forget(address(text)))
         self.add_write("clear", self._clear, flags="b")
-
-    def _table(self) -> str:
-        lines = [f"{unparse_ip(key[0])} {'ok' if entry.known else '??'} {unparse_ether(entry.ether)} {entry.age_s}\n"
-                 for key, entry in self.table.items()]
-        return "".join(lines)
 
     def _insert(self, text: str) -> None:
         words = text.split()
@@ -129,117 +104,47 @@ class ARPQuerier(Element):
         self.learn(parse_ip(words[0], self.router.context), parse_ether(words[1], self.router.context))
 
     def _clear(self, text: str) -> None:
-        for key, _ in list(self.table.items()):
-            self.forget(key[0])
+        for key, _ in list(self.store.table.items()):
+            self.store.forget(key[0])
 
     # The table
 
     @datapath
     def entry_for(self, ip: u32) -> u32:
-        """The index of the address's entry, made where there is none; NONE where the table is full."""
-        i = self.table.find((ip,))
-        if i != NONE:
-            return i
-        made = self.table.insert((ip,))
-        if made == NONE:
-            return u32(NONE)
-        neighbour = self.table.slots[made].value
-        neighbour.known = 0
-        neighbour.polls = 0
-        neighbour.age_s = 0
-        neighbour.waiting = 0
-        neighbour.queried_ns = 0
-        neighbour.ether = 0
-        if self.ticking == 0:
+        i = self.store.entry_for(ip)
+        if self.owns and self.ticking == 0 and i != NONE:
             self.ticking = 1
             self.timer.schedule_after(_TICK_NS)
-        return made
+        return i
 
     @datapath
     def learn(self, ip: u32, ether: u64) -> None:
         i = self.entry_for(u32(ip))
         if i != NONE:
-            neighbour = self.table.slots[i].value
-            neighbour.ether = ether
-            neighbour.known = 1
-            neighbour.polls = 0
-            neighbour.age_s = 0
+            self.store.set_ether(i, ether)
             self.release_waiting(i)
 
     @datapath
-    def next_waiting(self, i: u32) -> Packet | None:
-        """Take the first packet off entry ``i``'s list."""
-        neighbour = self.table.slots[i].value
-        p = take(neighbour.head)
-        if p is None:
-            return None
-        following = take(p.next)
-        neighbour.head = following
-        return p
-
-    @datapath
     def release_waiting(self, i: u32) -> None:
-        """Send what waits for entry ``i``, the oldest first: the list has the newest first, so turn it round."""
-        neighbour = self.table.slots[i].value
-        ordered = take(neighbour.head)
-        if ordered is not None:
-            rest = take(ordered.next)
-            neighbour.head = ordered
-            n = neighbour.waiting
-            # Move the rest in front of what is turned already, one by one.
-            self.turning = rest
-            for _ in range(n):
-                q = take(self.turning)
-                if q is None:
-                    break
-                after = take(q.next)
-                self.turning = after
-                before = take(neighbour.head)
-                q.next = before
-                neighbour.head = q
-            self.waiting -= n
-            neighbour.waiting = 0
-            for _ in range(n):
-                p = self.next_waiting(i)
-                if p is None:
-                    break
-                self.encapsulate(p, u64(neighbour.ether))
-
-    @datapath
-    def forget(self, ip: u32) -> None:
-        i = self.table.find((u32(ip),))
-        if i != NONE:
-            self.drop_entry(i)
-
-    @datapath
-    def drop_entry(self, i: u32) -> None:
-        neighbour = self.table.slots[i].value
-        n = neighbour.waiting
+        """Send what waits for entry ``i``, the oldest first."""
+        n = self.store.turn_round(i)
         for _ in range(n):
-            p = self.next_waiting(i)
+            p = self.store.next_waiting(i)
             if p is None:
                 break
-            self.drops += 1
-            p.kill()
-        self.waiting -= n
-        self.table.remove(i)
+            self.encapsulate(p, u64(self.store.table.slots[i].value.ether))
 
     @datapath
     def run_timer(self) -> bool:
         """Once a second while there are entries: they get older, and are polled or forgotten."""
-        for i in range(self.table.top):
-            if self.table.used(i):
-                neighbour = self.table.slots[i].value
-                neighbour.age_s += 1
-                if self.timeout_s > 0 and neighbour.age_s > self.timeout_s:
-                    self.drop_entry(i)
-                elif self.poll_s > 0 and neighbour.known != 0 and neighbour.age_s >= self.poll_s:
-                    neighbour.polls = 1
-        if self.table.entries > 0:
-            self.timer.schedule_after(_TICK_NS)
-        else:
-            self.ticking = 0
-        return True
+        if self.owns:
+            self.store.age()
+            if self.store.table.entries > 0:
+                self.timer.schedule_after(_TICK_NS)
+            else:
+                self.ticking = 0
+            return True
+        return False
 
     # Packets
 
@@ -297,22 +202,17 @@ class ARPQuerier(Element):
             self.drops += 1
             p.kill()
         else:
-            neighbour = self.table.slots[i].value
+            neighbour = self.store.table.slots[i].value
             if neighbour.known != 0:
                 if neighbour.polls != 0:
                     neighbour.polls = 0
                     self.send_query(ip)
+                if neighbour.waiting != 0:
+                    # Somebody else has learned the address of a table that several share.
+                    self.release_waiting(i)
                 self.encapsulate(p, u64(neighbour.ether))
             else:
-                if self.waiting >= self.capacity or neighbour.waiting >= self.entry_packets:
-                    self.drops += 1
-                    p.kill()
-                else:
-                    before = take(neighbour.head)
-                    p.next = before
-                    neighbour.head = p
-                    neighbour.waiting += 1
-                    self.waiting += 1
+                self.store.wait(p, i)
                 now = self.clock.now()
                 if now - neighbour.queried_ns >= _QUERY_INTERVAL_NS:
                     neighbour.queried_ns = now
@@ -334,7 +234,7 @@ class ARPQuerier(Element):
                 ip = arp.sender_ip
                 address = arp.sender_ether
                 # Only what was asked for: an answer to no question is not believed.
-                if self.table.find((ip,)) != NONE and (address >> 40) & 1 == 0:
+                if self.store.table.find((ip,)) != NONE and (address >> 40) & 1 == 0:
                     self.learn(ip, address)
         p.kill()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 from penstock.elements import ConfigureError, HandlerError, Packet, datapath, u32
@@ -37,7 +38,7 @@ class FromDump(HostFedSource):
         FILEPOS, MMAP: accepted for compatibility.
 
     Handlers:
-        count (read): packets so far. filename, encap, filepos (read). active, sampling_prob (read/write).
+        count (read): packets so far. filename, encap, filepos, filesize (read). active, sampling_prob (read/write).
         stop, reset_counts (write).
 
     Example:
@@ -85,9 +86,16 @@ class FromDump(HostFedSource):
         super().add_handlers()
         self.add_read("filename", lambda: self.filename)
         self.add_read("filepos", lambda: self.reader.position)
+        self.add_read("filesize", self._size)
         self.add_read("encap", self._encap)
         self.add_read("sampling_prob", lambda: f"{self.sample / _ONE:g}")
         self.add_write("sampling_prob", self._set_sample)
+
+    def _size(self) -> int | str:
+        """Of a gzip file that is not the size of what is read, so it is not told."""
+        if self.filename == "-" or self.filename.endswith(".gz"):
+            return "-"
+        return os.stat(self.filename).st_size
 
     def _encap(self) -> str:
         number = LINK_TYPES["IP"] if self.force_ip else self.reader.link_type
