@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 from penstock.elements import ConfigureError, Element, HandlerError
@@ -29,7 +30,7 @@ class ProgressBar(Element):
         pos, size (read): the sums.
 
     Example:
-        d :: FromDump(f.pcap, STOP true) -> Discard; ProgressBar(d.filepos, d.filesize, BANNER f.pcap);
+        InfiniteSource(LIMIT 50, STOP true) -> c :: Counter -> Discard; ProgressBar(c.count, FIXED_SIZE 50, BANNER packets);
     """
 
     ports = "0/0"
@@ -50,7 +51,8 @@ class ProgressBar(Element):
 
     def cleanup(self) -> None:
         if hasattr(self, "shown") and self.shown and not self.ended:
-            self._show(end="\n")
+            with contextlib.suppress(HandlerError):
+                self._show(end="\n")
 
     def add_handlers(self) -> None:
         self.add_read("active", lambda: self.active, flags="c")
