@@ -317,7 +317,10 @@ class Stateful:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         declared = _declared(cls)
-        cls.STATE = {**cls.STATE, **declared}
+        inherited: dict[str, Any] = {}
+        for base in cls.__bases__:
+            inherited |= getattr(base, "STATE", {})
+        cls.STATE = {**inherited, **declared}
         for name, kind in declared.items():
             setattr(cls, name, _Field(name, kind))
 

@@ -9,9 +9,10 @@ import ipaddress
 
 from penstock.datapath.containers import NONE, Table
 from penstock.datapath.memory import Struct
-from penstock.datapath.sched import Timer
+from penstock.datapath.packet import Packet
 from penstock.datapath.source import abstraction, datapath
-from penstock.elements.element import ConfigureError, Element
+from penstock.elements.element import ConfigureError
+from penstock.elements.reaping import REAP_NS, ReapingElement
 from penstock.packet.integers import u8, u32, u64, u128
 
 __all__ = ["MAPPED", "Membership"]
@@ -19,8 +20,6 @@ __all__ = ["MAPPED", "Membership"]
 MAPPED = 0xFFFF << 32
 #: record types (RFC 3376, section 4.2.12)
 _IS_INCLUDE, _IS_EXCLUDE, _TO_INCLUDE, _TO_EXCLUDE, _ALLOW, _BLOCK = range(1, 7)
-_TICK_NS = 250_000_000
-_PARTS = 16
 
 
 class _Listener(Struct):
@@ -30,13 +29,15 @@ class _Listener(Struct):
     blocked: u8
 
 
-class Membership(Element):
+class Membership(ReapingElement):
     """What is known of groups, and the queries that keep it so. Subclasses read reports and write queries."""
+
+    #: bytes of an address in messages
+    address_bytes = 16
 
     queries: u64
     reports: u64
     bad: u64
-    hand: u32
     next_ns: u64
     #: another querier, with a lower address, does the asking until then
     quiet_until_ns: u64
@@ -55,7 +56,7 @@ class Membership(Element):
         self.membership_ns = robustness * self.interval_ns + self.response_ns
         self.other_ns = robustness * self.interval_ns + self.response_ns // 2
         self.table = Table((u128, u128), _Listener, capacity)
-        self.timer = Timer(self)
+        self.watch()
 
     def started(self) -> None:
         self.startup = self.robustness
@@ -84,6 +85,42 @@ class Membership(Element):
     @datapath
     def send_query(self, group: u128, source: u128, response_ns: u64) -> None:
         """A query: general (group 0), of a group (source 0), or of a source of it."""
+
+    @datapath
+    def address_at(self, p: Packet, at: u32) -> u128:
+        """An address in a message."""
+        return u128(0)
+
+    @datapath
+    def is_group(self, address: u128) -> bool:
+        return False
+
+    # Reports
+
+    @datapath
+    def read_report(self, p: Packet, at: u32, size: u32, now: u64) -> None:
+        """The records of a report of the newest version (RFC 3376, section 4.2; RFC 3810, section 5.2)."""
+        here: u32 = at + 8
+        for _ in range(p.network.u16[at + 6]):
+            if here + 4 + self.address_bytes > at + size:
+                break
+            kind, count = u32(p.network.u8[here]), u32(p.network.u16[here + 2])
+            group = self.address_at(p, here + 4)
+            sources: u32 = here + 4 + self.address_bytes
+            whole: u32 = 4 + self.address_bytes * (count + 1) + 4 * u32(p.network.u8[here + 1])
+            if here + whole > at + size:
+                self.bad += 1
+                break
+            if self.is_group(group):
+                self.begin_record(kind, group, now)
+                for k in range(count):
+                    self.record_source(kind, group, self.address_at(p, sources + self.address_bytes * u32(k)), now)
+            here += whole
+
+    @abstraction(of=read_report)
+    def report_is_read(self, p: Packet, at: u32, size: u32, now: u64) -> None:
+        """Who listens is any set of hosts in any case."""
+        self.reports += 1
 
     # Listeners
 
@@ -135,8 +172,8 @@ class Membership(Element):
                     self.send_query(group, source, u64(self.last_ns))
 
     @datapath
-    def begin_record(self, kind: u32, group: u128, count: u32, now: u64) -> None:
-        """What a record says of the group itself, before its ``count`` sources."""
+    def begin_record(self, kind: u32, group: u128, now: u64) -> None:
+        """What a record says of the group itself, before its sources."""
         self.reports += 1
         if kind in (_IS_EXCLUDE, _TO_EXCLUDE):
             self.set_entry(group, u128(0), now + u64(self.membership_ns), u32(0))
@@ -162,6 +199,10 @@ class Membership(Element):
             self.quiet_until_ns = now + u64(self.other_ns)
 
     @datapath
+    def is_over(self, i: u32, now_ns: u64) -> bool:
+        return bool(self.table.slots[i].value.until_ns <= now_ns)
+
+    @datapath
     def run_timer(self) -> bool:
         now = self.clock.now()
         if now >= self.next_ns:
@@ -171,11 +212,6 @@ class Membership(Element):
             self.next_ns = now + (u64(self.interval_ns) // 4 if self.startup > 1 else u64(self.interval_ns))
             if self.startup > 1:
                 self.startup -= 1
-        for _ in range(self.table.top // _PARTS + 1):
-            i = self.table.after(self.hand)
-            self.hand = i
-            if self.table.used(i):
-                if self.table.slots[i].value.until_ns <= now:
-                    self.table.remove(i)
-        self.timer.schedule_after(_TICK_NS)
+        self.reap(now)
+        self.timer.schedule_after(REAP_NS)
         return True

@@ -457,11 +457,19 @@ class PPPElement(Element):
             self.close(i)
 
     @datapath
+    def authentication_header(self, p: Packet, i: u32, protocol: u32, size: u32) -> tuple[u32, u32, u32]:
+        """Code, identifier and length of a packet of the protocol that was agreed on; length 0 where it is not that, or not whole."""
+        length: u32 = p.data.u16[_CONTROL + 2]
+        s = self.sessions[i]
+        if length < 4 or length > size or s.auth != protocol or s.phase < AUTHENTICATING:
+            length = 0
+        return u32(p.data.u8[_CONTROL]), u32(p.data.u8[_CONTROL + 1]), length
+
+    @datapath
     def pap(self, p: Packet, i: u32, size: u32) -> None:
         s = self.sessions[i]
-        length: u32 = p.data.u16[_CONTROL + 2]
-        code, identifier = u32(p.data.u8[_CONTROL]), u32(p.data.u8[_CONTROL + 1])
-        if length < 4 or length > size or s.auth != PAP or s.phase < AUTHENTICATING:
+        code, identifier, length = self.authentication_header(p, i, u32(PAP), size)
+        if length == 0:
             return
         if not self.is_server:
             if identifier == s.identifier and s.phase == AUTHENTICATING:
@@ -509,9 +517,8 @@ class PPPElement(Element):
     @datapath
     def chap(self, p: Packet, i: u32, size: u32) -> None:
         s = self.sessions[i]
-        length: u32 = p.data.u16[_CONTROL + 2]
-        code, identifier = u32(p.data.u8[_CONTROL]), u32(p.data.u8[_CONTROL + 1])
-        if length < 4 or length > size or s.auth != CHAP or s.phase < AUTHENTICATING:
+        code, identifier, length = self.authentication_header(p, i, u32(CHAP), size)
+        if length == 0:
             return
         if self.is_server:
             if code == 2 and identifier == s.identifier and s.phase == AUTHENTICATING and length >= 21 and p.data.u8[_OPTIONS] == 16:

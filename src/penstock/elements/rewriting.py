@@ -12,19 +12,14 @@ from penstock.datapath.checksum import checksum_apply, fold, word_delta
 from penstock.datapath.containers import NONE, Table
 from penstock.datapath.memory import Struct
 from penstock.datapath.packet import Packet
-from penstock.datapath.sched import Timer
 from penstock.datapath.source import abstraction, datapath
-from penstock.elements.element import ConfigureError, Element, HandlerError
-from penstock.elements.rewriter_patterns import InputSpec, Pattern, parse_input
-from penstock.lang.arguments import ArgumentError, unparse_ip
-from penstock.packet.integers import u8, u16, u32, u64
+from penstock.elements.rewriter_patterns import InputSpec, Pattern
+from penstock.elements.rewritinginputs import RewritingElement, ticks
+from penstock.lang.arguments import unparse_ip
+from penstock.packet.integers import u8, u16, u32
 
 __all__ = ["Flow", "Rewriter"]
 
-#: timeouts are counted in units of 2^30 ns
-_TICK_SHIFT = 30
-_REAP_NS = 250_000_000
-_REAP_PARTS = 64
 _NEW, _STREAMING, _DONE = 0, 1, 2
 _EVICTION_PROBES = 64
 
@@ -47,65 +42,33 @@ class Flow(Struct):
     forward: u8
 
 
-def ticks(seconds: float) -> int:
-    return min(-int(-seconds * 1e9 // (1 << _TICK_SHIFT)), 1 << 30)
-
-
-class Rewriter(Element):
+class Rewriter(RewritingElement):
     """What IPRewriter and its relatives share. Subclasses say what a flow is."""
 
-    ports = "1-/1-"
-    processing = "h/h"
-    takes_state = True
     packets_held = 1
 
     #: whether ports are rewritten, and are part of a flow
     with_ports: ClassVar[bool] = True
     with_destination: ClassVar[bool] = True
 
-    failures: u64
-    rotation: u32
-    hand: u32
-
     def setup(self, inputs: tuple[str, ...], capacity: int, *, guarantee: float, first: float, streaming: float, done: float,
               tcp_guarantee: float | None = None, tcp_first: float | None = None, tcp_streaming: float | None = None,
               dst_anno: bool = True) -> None:
         """``first``, ``streaming``, ``done``: seconds that a flow is remembered before and after a reply, and after its end."""
-        if len(inputs) != self.ninputs:
-            raise ConfigureError(f"need {self.ninputs} arguments, one per input port")
-        if not 1 <= capacity <= 1 << 22:
-            raise ConfigureError("MAPPING_CAPACITY: out of range, bound 4194304")
-        specs: list[InputSpec] = []
-        problems: list[str] = []
-        for number, text in enumerate(inputs):
-            try:
-                specs.append(parse_input(text, self.router.context, self.noutputs, ports=self.with_ports,
-                                         destination=self.with_destination))
-            except ArgumentError as error:
-                problems.append(f"input {number}: {error}")
-        if problems:
-            raise ConfigureError("\n".join(problems))
-        self.specs = tuple(specs)
-        self.capacity, self.dst_anno = capacity, dst_anno
+        self.read_inputs(inputs, capacity, with_ports=self.with_ports, with_destination=self.with_destination)
+        self.dst_anno = dst_anno
         self.timeouts = tuple(map(ticks, (first, streaming, done)))
         self.tcp_timeouts = tuple(map(ticks, (
             first if tcp_first is None else tcp_first, streaming if tcp_streaming is None else tcp_streaming, done)))
         self.guarantee = ticks(guarantee)
         self.tcp_guarantee = ticks(guarantee if tcp_guarantee is None else tcp_guarantee)
         self.table = Table((u32, u32, u32, u8), Flow, 2 * capacity)
-        self.timer = Timer(self)
-
-    def started(self) -> None:
-        self.timer.schedule_after(_REAP_NS)
+        self.watch()
 
     def add_handlers(self) -> None:
-        self.add_read("nmappings", lambda: self.table.entries // 2)
-        self.add_read("table_size", lambda: self.table.entries // 2)
-        self.add_read("size", lambda: self.table.entries // 2)
-        self.add_data("mapping_failures", "failures")
-        self.add_read("capacity", lambda: self.capacity)
-        self.add_read("table", self._table)
-        self.add_write("clear", self._clear, flags="b")
+        super().add_handlers()
+        for name in ("table_size", "size"):
+            self.add_read(name, lambda: self.table.entries // 2)
 
     def _table(self, protocol: int | None = None) -> str:
         lines: list[str] = []
@@ -119,16 +82,7 @@ class Rewriter(Element):
             return f"({unparse_ip(src)}" + (f", {unparse_ip(dst)})" if self.with_destination else ")")
         return f"({unparse_ip(src)}, {ports >> 16}, {unparse_ip(dst)}, {ports & 0xFFFF})"
 
-    def _clear(self, text: str) -> None:
-        if text.strip():
-            raise HandlerError("takes no value")
-        self.table.clear()
-
     # The table
-
-    @datapath
-    def now_ticks(self) -> u32:
-        return u32(self.clock.recent >> _TICK_SHIFT)
 
     @datapath
     def timeout(self, protocol: u32, mode: u32) -> u32:
@@ -139,33 +93,6 @@ class Rewriter(Element):
         if mode == _NEW:
             return u32(self.timeouts[0])
         return u32(self.timeouts[1])
-
-    @datapath(rare=True)
-    def remove_flow(self, i: u32) -> None:
-        peer = self.table.slots[i].value.peer
-        self.table.remove(i)
-        if peer != i:
-            self.table.remove(peer)
-
-    @datapath
-    def is_expired(self, i: u32, now: u32) -> bool:
-        """A flow is as young as its younger direction."""
-        if now <= self.table.slots[i].value.expiry:
-            return False
-        return bool(now > self.table.slots[self.table.slots[i].value.peer].value.expiry)
-
-    @datapath
-    def run_timer(self) -> bool:
-        """Look at a part of the table each time."""
-        now = u32(self.clock.now() >> _TICK_SHIFT)
-        for _ in range(self.table.top // _REAP_PARTS + 1):
-            i = self.table.after(self.hand)
-            self.hand = i
-            if self.table.used(i):
-                if self.is_expired(i, now):
-                    self.remove_flow(i)
-        self.timer.schedule_after(_REAP_NS)
-        return True
 
     @datapath(rare=True)
     def make_room(self) -> None:
@@ -184,7 +111,7 @@ class Rewriter(Element):
                         first = last
                         best = i
         if best != NONE:
-            self.remove_flow(best)
+            self.end_entry(best)
 
     # A new flow
 
@@ -198,17 +125,7 @@ class Rewriter(Element):
         dport: u32 = (ports & 0xFFFF) if pattern.dport is None else u32(pattern.dport)
         new_src: u32 = src if pattern.src is None else u32(pattern.src)
         sport: u32 = (ports >> 16) if pattern.sport is None else u32(pattern.sport)
-        start: u32 = 0
-        if pattern.choices > 1:
-            if pattern.order == "same" and pattern.ports > 1:
-                mine = (ports >> 16) - sport
-                start = self.random.next() % pattern.choices
-                if mine < pattern.ports:
-                    start = mine
-            elif pattern.order == "?":
-                start = self.random.next() % pattern.choices
-            else:
-                start = self.rotation % pattern.choices
+        start = self.first_pick(pattern, ports, sport)
         pick = self.first_free(pattern, start, new_src, sport, new_dst, dport, protocol)
         if pick == NONE:
             self.failures += 1
@@ -362,15 +279,3 @@ class Rewriter(Element):
             p.kill()
         else:
             self.rewrite(p, i)
-
-    @datapath
-    def untouched(self, port: int, p: Packet) -> None:
-        """A packet that cannot belong to a flow: passes where its input passes, else is dropped."""
-        for number, spec in enumerate(self.specs):
-            if port == number:
-                if spec.kind == "pass":
-                    self.output(spec.forward).push(p)
-                else:
-                    p.kill()
-                return
-        p.kill()

@@ -1,13 +1,12 @@
 """AggregateIPFlows."""
 
-from penstock.elements import NONE, ConfigureError, Element, Packet, Struct, Table, Timer, datapath, u8, u32, u64
+from penstock.elements import NONE, ConfigureError, Packet, Struct, Table, datapath, u8, u32, u64
+from penstock.elements.reaping import ReapingElement
 from penstock.lang.arguments import Seconds, UInt32
 
 __all__ = ["AggregateIPFlows"]
 
 _SECOND_NS = 1_000_000_000
-_REAP_PARTS = 64
-_REAP_NS = 250_000_000
 
 
 class _Flow(Struct):
@@ -16,7 +15,7 @@ class _Flow(Struct):
     ended: u8
 
 
-class AggregateIPFlows(Element):
+class AggregateIPFlows(ReapingElement):
     """Number the flows: set the aggregate annotation to a number for the packet's flow, 1 and up.
 
     A flow is a pair of addresses, a pair of ports and a protocol, in both directions; the paint annotation is 0 for
@@ -45,7 +44,6 @@ class AggregateIPFlows(Element):
 
     nflows: u32
     drops: u64
-    hand: u32
     latest_s: u32
 
     def configure(self, *, tcp_timeout: Seconds = 86400, tcp_done_timeout: Seconds = 30, udp_timeout: Seconds = 60,
@@ -56,10 +54,7 @@ class AggregateIPFlows(Element):
         self.tcp_s, self.done_s, self.udp_s = (max(int(t), 1) for t in (tcp_timeout, tcp_done_timeout, udp_timeout))
         self.icmp, self.fragments = icmp, fragments
         self.table = Table((u32, u32, u32, u8), _Flow, capacity)
-        self.timer = Timer(self)
-
-    def started(self) -> None:
-        self.timer.schedule_after(_REAP_NS)
+        self.watch()
 
     def add_handlers(self) -> None:
         self.add_data("nflows", "nflows")
@@ -74,17 +69,11 @@ class AggregateIPFlows(Element):
         return u32(self.udp_s)
 
     @datapath
-    def run_timer(self) -> bool:
-        for _ in range(self.table.top // _REAP_PARTS + 1):
-            i = self.table.after(self.hand)
-            self.hand = i
-            if self.table.used(i):
-                flow = self.table.slots[i].value
-                if self.latest_s - flow.last_s > self.limit_s(u32(self.table.slots[i].k3), u32(flow.ended & 3)):
-                    if self.latest_s > flow.last_s:
-                        self.table.remove(i)
-        self.timer.schedule_after(_REAP_NS)
-        return True
+    def is_over(self, i: u32, now_ns: u64) -> bool:
+        """By the packets' time."""
+        flow = self.table.slots[i].value
+        silent = self.latest_s - flow.last_s > self.limit_s(u32(self.table.slots[i].k3), u32(flow.ended & 3))
+        return bool(self.latest_s > flow.last_s) and silent
 
     @datapath
     def number(self, src: u32, dst: u32, ports: u32, protocol: u32, now_s: u32, flags: u32) -> tuple[u32, u32]:

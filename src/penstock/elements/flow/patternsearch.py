@@ -4,12 +4,10 @@ from penstock.elements import (
     NONE,
     Array,
     ConfigureError,
-    Element,
     HandlerError,
     Packet,
     Struct,
     Table,
-    Timer,
     abstraction,
     datapath,
     u8,
@@ -18,14 +16,13 @@ from penstock.elements import (
     u64,
 )
 from penstock.elements.automaton import NO_PATTERN, AutomatonError, expressions, strings
+from penstock.elements.reaping import ReapingElement
 from penstock.lang.arguments import Raw, Seconds, UInt32
 from penstock.lang.text import unquote
 
 __all__ = ["PatternSearch"]
 
 _TCP, _UDP = 6, 17
-_REAP_NS = 250_000_000
-_REAP_PARTS = 64
 _SYN = 2
 
 
@@ -38,7 +35,7 @@ class Followed(Struct):
     expiry_s: u32
 
 
-class PatternSearch(Element):
+class PatternSearch(ReapingElement):
     """Search the payload of packets for patterns. Output N gets packets with pattern N (the one with the lowest number, of several),
     the last output those without any.
 
@@ -68,7 +65,6 @@ class PatternSearch(Element):
     processing = "h/h"
 
     gaps: u64
-    hand: u32
 
     def configure(self, *patterns: Raw, regex: bool = False, nocase: bool = False, stream: bool = False, data: bool = False,
                   memory: UInt32 = 4 << 20, flows: UInt32 = 65536, timeout: Seconds = 300) -> None:
@@ -95,11 +91,11 @@ class PatternSearch(Element):
         self.counts = Array(u64, len(patterns) + 1)
         if stream:
             self.table = Table((u32, u32, u32, u8), Followed, flows)
-            self.timer = Timer(self)
+            self.watch()
 
     def started(self) -> None:
         if self.stream:
-            self.timer.schedule_after(_REAP_NS)
+            super().started()
 
     def add_handlers(self) -> None:
         self.add_read("states", lambda: self.automaton.states)
@@ -203,18 +199,8 @@ class PatternSearch(Element):
         return best
 
     @datapath
-    def run_timer(self) -> bool:
-        if self.stream:
-            now = u32(self.clock.now() >> 30)
-            for _ in range(self.table.top // _REAP_PARTS + 1):
-                i = self.table.after(self.hand)
-                self.hand = i
-                if self.table.used(i):
-                    if now > self.table.slots[i].value.expiry_s:
-                        self.table.remove(i)
-            self.timer.schedule_after(_REAP_NS)
-            return True
-        return False
+    def is_over(self, i: u32, now_ns: u64) -> bool:
+        return bool(u32(now_ns >> 30) > self.table.slots[i].value.expiry_s)
 
     @datapath
     def push(self, port: int, p: Packet) -> None:

@@ -68,6 +68,8 @@ class IGMPQuerier(Membership):
     ports = "1/1"
     processing = "h/h"
 
+    address_bytes = 4
+
     def configure(self, addr: IPAddress, *, interval: Seconds = 125, response: Seconds = 10, last_member: Seconds = 1, robustness: int = 2,
                   capacity: UInt32 = 4096) -> None:
         self.address = addr
@@ -105,32 +107,12 @@ class IGMPQuerier(Membership):
             self.output(0).push(p)
 
     @datapath
-    def mapped(self, address: u32) -> u128:
-        return u128(u64(MAPPED) | u64(address))
+    def address_at(self, p: Packet, at: u32) -> u128:
+        return u128(u64(MAPPED) | u64(p.network.u32[at]))
 
     @datapath
-    def read_report(self, p: Packet, at: u32, size: u32, now: u64) -> None:
-        """The records of a report of version 3 (RFC 3376, section 4.2)."""
-        here: u32 = at + 8
-        for _ in range(p.network.u16[at + 6]):
-            if here + 8 > at + size:
-                break
-            kind, count = u32(p.network.u8[here]), u32(p.network.u16[here + 2])
-            group: u32 = p.network.u32[here + 4]
-            whole: u32 = 8 + 4 * count + 4 * u32(p.network.u8[here + 1])
-            if here + whole > at + size:
-                self.bad += 1
-                break
-            if (group >> 28) == 0xE:
-                self.begin_record(kind, self.mapped(group), count, now)
-                for k in range(count):
-                    self.record_source(kind, self.mapped(group), self.mapped(u32(p.network.u32[here + 8 + 4 * u32(k)])), now)
-            here += whole
-
-    @abstraction(of=read_report)
-    def report_is_read(self, p: Packet, at: u32, size: u32, now: u64) -> None:
-        """Who listens is any set of hosts in any case."""
-        self.reports += 1
+    def is_group(self, address: u128) -> bool:
+        return (u32(address) >> 28) == 0xE
 
     @datapath
     def push(self, port: int, p: Packet) -> None:
@@ -141,14 +123,14 @@ class IGMPQuerier(Membership):
             return
         at = u32(p.ip.header_length) * 4
         kind: u32 = p.network.u8[at]
-        group: u32 = p.network.u32[at + 4]
+        group = self.address_at(p, at + 4)
         now = self.clock.now()
         if kind == _REPORT3:
             self.read_report(p, at, size, now)
-        elif (kind in (_REPORT1, _REPORT2)) and (group >> 28) == 0xE:
-            self.begin_record(u32(2), self.mapped(group), u32(0), now)
-        elif kind == _LEAVE and (group >> 28) == 0xE:
-            self.begin_record(u32(3), self.mapped(group), u32(0), now)
+        elif (kind in (_REPORT1, _REPORT2)) and self.is_group(group):
+            self.begin_record(u32(2), group, now)
+        elif kind == _LEAVE and self.is_group(group):
+            self.begin_record(u32(3), group, now)
         elif kind == _QUERY:
             self.heard_query(p.ip.src != 0 and p.ip.src < self.address, now)
         else:

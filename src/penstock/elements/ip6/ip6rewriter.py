@@ -1,33 +1,16 @@
 """IP6Rewriter: network address and port translation between IPv6 addresses."""
 
 from penstock.datapath.checksum import checksum_adjust32, checksum_apply, checksum_finish, fold, word_delta
-from penstock.elements import (
-    NONE,
-    ConfigureError,
-    Element,
-    HandlerError,
-    Packet,
-    Struct,
-    Table,
-    Timer,
-    abstraction,
-    datapath,
-    u8,
-    u16,
-    u32,
-    u64,
-    u128,
-)
+from penstock.elements import NONE, Packet, Struct, Table, abstraction, datapath, u8, u16, u32, u64, u128
 from penstock.elements.ip6.addresses6 import unparse_ip6
-from penstock.elements.rewriter_patterns import InputSpec, Pattern, parse_input
+from penstock.elements.rewriter_patterns import InputSpec, Pattern
+from penstock.elements.rewritinginputs import RewritingElement, ticks
 from penstock.lang.arguments import ArgumentContext, ArgumentError, Raw, Seconds, UInt32, parse_ip6
 
 __all__ = ["IP6Rewriter"]
 
 _TCP, _UDP, _ICMP6 = 6, 17, 58
 _ECHO, _ECHO_REPLY = 128, 129
-_TICK_SHIFT = 30
-_REAP_NS, _REAP_PARTS = 250_000_000, 64
 _NEW, _STREAMING, _DONE = 0, 1, 2
 #: in an ICMPv6 error, from its header: the quoted packet, and its transport header
 _QUOTE, _QUOTED = 8, 48
@@ -63,7 +46,7 @@ def _addresses(text: str, context: ArgumentContext) -> tuple[int | None, int]:
     return first, last - first + 1
 
 
-class IP6Rewriter(Element):
+class IP6Rewriter(RewritingElement):
     """Rewrite addresses and ports of TCP, UDP and ICMPv6 echo packets by flow; replies are rewritten back.
 
     As IPRewriter, for IPv6. An echo's identifier stands in the place of the source port. ICMPv6 errors about packets of a flow are
@@ -87,43 +70,13 @@ class IP6Rewriter(Element):
         -> rw :: IP6Rewriter(pattern 3ffe::1 1024-65535 - - 0 1, drop); rw[0] -> IP6Print -> Discard; rw[1] -> Discard; Idle -> [1] rw;
     """
 
-    ports = "1-/1-"
-    processing = "h/h"
-    takes_state = True
-
-    failures: u64
-    rotation: u32
-    hand: u32
-
     def configure(self, *inputs: Raw, mapping_capacity: UInt32 = 65536, tcp_timeout: Seconds = 86400, tcp_nodata_timeout: Seconds = 300,
                   tcp_done_timeout: Seconds = 240, udp_timeout: Seconds = 300, dst_anno: bool = True) -> None:
-        if len(inputs) != self.ninputs:
-            raise ConfigureError(f"need {self.ninputs} arguments, one per input port")
-        if not 1 <= mapping_capacity <= 1 << 22:
-            raise ConfigureError("MAPPING_CAPACITY: out of range, bound 4194304")
-        specs: list[InputSpec] = []
-        problems: list[str] = []
-        for number, text in enumerate(inputs):
-            try:
-                specs.append(parse_input(text, self.router.context, self.noutputs, addresses=_addresses))
-            except ArgumentError as error:
-                problems.append(f"input {number}: {error}")
-        if problems:
-            raise ConfigureError("\n".join(problems))
-        self.specs, self.capacity, self.dst_anno = tuple(specs), mapping_capacity, dst_anno
-        self.timeouts = tuple(max(int(t * 1e9) >> _TICK_SHIFT, 1) for t in (tcp_nodata_timeout, tcp_timeout, tcp_done_timeout, udp_timeout))
+        self.read_inputs(inputs, mapping_capacity, addresses=_addresses)
+        self.dst_anno = dst_anno
+        self.timeouts = tuple(ticks(t) for t in (tcp_nodata_timeout, tcp_timeout, tcp_done_timeout, udp_timeout))
         self.table = Table((u128, u128, u32, u8), _Flow, 2 * mapping_capacity)
-        self.timer = Timer(self)
-
-    def started(self) -> None:
-        self.timer.schedule_after(_REAP_NS)
-
-    def add_handlers(self) -> None:
-        self.add_read("nmappings", lambda: self.table.entries // 2)
-        self.add_data("mapping_failures", "failures")
-        self.add_read("capacity", lambda: self.capacity)
-        self.add_read("table", self._table)
-        self.add_write("clear", self._clear, flags="b")
+        self.watch()
 
     def _table(self) -> str:
         def shown(src: int, dst: int, ports: int) -> str:
@@ -133,16 +86,7 @@ class IP6Rewriter(Element):
             f"{shown(src, dst, ports)} => {shown(f.src_high << 64 | f.src_low, f.dst_high << 64 | f.dst_low, f.ports)} [{f.output}]\n"
             for (src, dst, ports, _), f in self.table.items() if f.forward))
 
-    def _clear(self, text: str) -> None:
-        if text.strip():
-            raise HandlerError("takes no value")
-        self.table.clear()
-
     # The table
-
-    @datapath
-    def now_ticks(self) -> u32:
-        return u32(self.clock.recent >> _TICK_SHIFT)
 
     @datapath
     def timeout(self, protocol: u32, mode: u32) -> u32:
@@ -151,20 +95,6 @@ class IP6Rewriter(Element):
         if mode == _NEW:
             return u32(self.timeouts[0])
         return u32(self.timeouts[1]) if mode == _STREAMING else u32(self.timeouts[2])
-
-    @datapath
-    def run_timer(self) -> bool:
-        now = u32(self.clock.now() >> _TICK_SHIFT)
-        for _ in range(self.table.top // _REAP_PARTS + 1):
-            i = self.table.after(self.hand)
-            self.hand = i
-            if self.table.used(i):
-                peer = u32(self.table.slots[i].value.peer)
-                if now > self.table.slots[i].value.expiry and now > self.table.slots[peer].value.expiry:
-                    self.table.remove(i)
-                    self.table.remove(peer)
-        self.timer.schedule_after(_REAP_NS)
-        return True
 
     @datapath
     def candidate(self, pattern: Pattern, pick: u32, src: u128, sport: u32) -> tuple[u128, u32]:
@@ -203,17 +133,7 @@ class IP6Rewriter(Element):
         dport: u32 = (ports & 0xFFFF) if pattern.dport is None or protocol == _ICMP6 else u32(pattern.dport)
         new_src: u128 = src if pattern.src is None else u128(pattern.src)
         sport: u32 = (ports >> 16) if pattern.sport is None else u32(pattern.sport)
-        start: u32 = 0
-        if pattern.choices > 1:
-            if pattern.order == "same" and pattern.ports > 1:
-                mine = (ports >> 16) - sport
-                start = self.random.next() % pattern.choices
-                if mine < pattern.ports:
-                    start = mine
-            elif pattern.order == "?":
-                start = self.random.next() % pattern.choices
-            else:
-                start = self.rotation % pattern.choices
+        start = self.first_pick(pattern, ports, sport)
         pick = self.first_free(pattern, start, new_src, sport, new_dst, dport, protocol)
         if pick == NONE or self.table.entries + 2 > self.table.capacity:
             self.failures += 1
@@ -359,18 +279,6 @@ class IP6Rewriter(Element):
         if self.dst_anno:
             p.dst_ip6 = dst
         self.output(u32(flow.output)).push(p)
-
-    @datapath
-    def untouched(self, port: int, p: Packet) -> None:
-        """A packet that cannot belong to a flow: passes where its input passes, else is dropped."""
-        for number, spec in enumerate(self.specs):
-            if port == number:
-                if spec.kind == "pass":
-                    self.output(spec.forward).push(p)
-                else:
-                    p.kill()
-                return
-        p.kill()
 
     @datapath
     def unknown(self, port: int, p: Packet, src: u128, dst: u128, ports: u32, protocol: u32) -> None:

@@ -1,7 +1,7 @@
 """MLDQuerier: who listens to IPv6 multicast groups on a link."""
 
 from penstock.datapath.checksum import checksum_finish
-from penstock.elements import Packet, abstraction, datapath, u32, u64, u128
+from penstock.elements import Packet, datapath, u32, u64, u128
 from penstock.elements.membership import Membership
 from penstock.lang.arguments import IP6Address, Seconds, UInt32
 
@@ -37,6 +37,8 @@ class MLDQuerier(Membership):
 
     ports = "1/1"
     processing = "h/h"
+
+    address_bytes = 16
 
     def configure(self, addr: IP6Address, *, interval: Seconds = 125, response: Seconds = 10, last_member: Seconds = 1, robustness: int = 2,
                   capacity: UInt32 = 4096) -> None:
@@ -90,32 +92,12 @@ class MLDQuerier(Membership):
         return at, size
 
     @datapath
-    def is_group(self, address: u128) -> bool:
-        return (address >> 120) == 0xFF
+    def address_at(self, p: Packet, at: u32) -> u128:
+        return p.network.u128[at]
 
     @datapath
-    def read_report(self, p: Packet, at: u32, size: u32, now: u64) -> None:
-        """The records of a report of version 2 (RFC 3810, section 5.2)."""
-        here: u32 = at + 8
-        for _ in range(p.network.u16[at + 6]):
-            if here + 20 > at + size:
-                break
-            kind, count = u32(p.network.u8[here]), u32(p.network.u16[here + 2])
-            group: u128 = p.network.u128[here + 4]
-            whole: u32 = 20 + 16 * count + 4 * u32(p.network.u8[here + 1])
-            if here + whole > at + size:
-                self.bad += 1
-                break
-            if self.is_group(group):
-                self.begin_record(kind, group, count, now)
-                for k in range(count):
-                    self.record_source(kind, group, p.network.u128[here + 20 + 16 * u32(k)], now)
-            here += whole
-
-    @abstraction(of=read_report)
-    def report_is_read(self, p: Packet, at: u32, size: u32, now: u64) -> None:
-        """Who listens is any set of hosts in any case."""
-        self.reports += 1
+    def is_group(self, address: u128) -> bool:
+        return (address >> 120) == 0xFF
 
     @datapath
     def push(self, port: int, p: Packet) -> None:
@@ -129,9 +111,9 @@ class MLDQuerier(Membership):
         if kind == _REPORT2:
             self.read_report(p, at, size, now)
         elif kind == _REPORT and self.is_group(p.network.u128[at + 8]):
-            self.begin_record(u32(2), p.network.u128[at + 8], u32(0), now)
+            self.begin_record(u32(2), p.network.u128[at + 8], now)
         elif kind == _DONE and self.is_group(p.network.u128[at + 8]):
-            self.begin_record(u32(3), p.network.u128[at + 8], u32(0), now)
+            self.begin_record(u32(3), p.network.u128[at + 8], now)
         elif kind == _QUERY:
             self.heard_query(p.ip6.src < self.address, now)
         else:

@@ -1,15 +1,14 @@
 """NAT64: IPv6 clients and IPv4 servers (RFC 6146)."""
 
 from penstock.datapath.checksum import word_delta
-from penstock.elements import NONE, ConfigureError, HandlerError, Packet, Struct, Table, Timer, abstraction, datapath, u16, u32, u64, u128
+from penstock.elements import NONE, ConfigureError, HandlerError, Packet, Struct, Table, abstraction, datapath, u16, u32, u64, u128
 from penstock.elements.ip6.addresses6 import unparse_ip6
+from penstock.elements.reaping import ReapingElement
 from penstock.elements.translation import WELL_KNOWN_PREFIX, Translation
 from penstock.lang.arguments import ArgumentError, Seconds, UInt32, parse_ip, unparse_ip
 
 __all__ = ["NAT64"]
 
-_REAP_NS = 250_000_000
-_REAP_PARTS = 64
 _ICMP, _TCP, _UDP, _ICMP6 = 1, 6, 17, 58
 #: in keys, beside the protocol: the address is one of the pool's
 _POOL = 0x100
@@ -33,7 +32,7 @@ class Binding(Struct):
     seen: u32
 
 
-class NAT64(Translation):
+class NAT64(ReapingElement, Translation):
     """Translate between IPv6 clients and IPv4 servers, with state (RFC 6146).
 
     Input 0 takes IPv6 packets to addresses in PREFIX, and output 0 gives them as IPv4 packets from an address of POOL; input 1 takes
@@ -59,7 +58,6 @@ class NAT64(Translation):
     takes_state = True
 
     failures: u64
-    hand: u32
 
     def configure(self, pool: str, prefix: str = WELL_KNOWN_PREFIX, *, min_port: UInt32 = 1024, max_port: UInt32 = 65535,
                   capacity: UInt32 = 65536, udp_timeout: Seconds = 300, tcp_timeout: Seconds = 7440, icmp_timeout: Seconds = 60) -> None:
@@ -80,10 +78,7 @@ class NAT64(Translation):
         self.choices = self.addresses * self.span
         self.timeouts = int(udp_timeout), int(tcp_timeout), int(icmp_timeout)
         self.table = Table((u128, u32, u16), Binding, 2 * capacity)
-        self.timer = Timer(self)
-
-    def started(self) -> None:
-        self.timer.schedule_after(_REAP_NS)
+        self.watch()
 
     def add_handlers(self) -> None:
         self.add_drops_handler()
@@ -181,19 +176,14 @@ class NAT64(Translation):
         other.expiry_s = mine.expiry_s
 
     @datapath
-    def run_timer(self) -> bool:
-        """Look at a part of the table each time."""
-        now = u32(self.clock.now() >> 30)
-        for _ in range(self.table.top // _REAP_PARTS + 1):
-            i = self.table.after(self.hand)
-            self.hand = i
-            if self.table.used(i):
-                if now > self.table.slots[i].value.expiry_s:
-                    peer = self.table.slots[i].value.peer
-                    self.table.remove(i)
-                    self.table.remove(peer)
-        self.timer.schedule_after(_REAP_NS)
-        return True
+    def is_over(self, i: u32, now_ns: u64) -> bool:
+        return bool(u32(now_ns >> 30) > self.table.slots[i].value.expiry_s)
+
+    @datapath
+    def end_entry(self, i: u32) -> None:
+        peer = self.table.slots[i].value.peer
+        self.table.remove(i)
+        self.table.remove(peer)
 
     # Packets
 

@@ -1,14 +1,13 @@
 """TCPSequenceRandomizer."""
 
 from penstock.datapath.checksum import checksum_adjust32
-from penstock.elements import NONE, ConfigureError, Element, Packet, Struct, Table, Timer, datapath, u8, u32, u64
+from penstock.elements import NONE, ConfigureError, Packet, Struct, Table, datapath, u8, u32, u64
+from penstock.elements.reaping import ReapingElement
 from penstock.lang.arguments import Seconds, UInt32
 
 __all__ = ["TCPSequenceRandomizer"]
 
 _TICK_SHIFT = 30
-_REAP_NS = 250_000_000
-_REAP_PARTS = 64
 _OPTION_BYTES = 40
 _SACK = 5
 
@@ -20,7 +19,7 @@ class _Shift(Struct):
     expiry: u32
 
 
-class TCPSequenceRandomizer(Element):
+class TCPSequenceRandomizer(ReapingElement):
     """Add a random number, another one for each flow, to the sequence numbers of TCP packets from the inside.
 
     Packets from the inside come in at input 0 and leave through output 0; those of the way back at input 1 and output 1,
@@ -48,17 +47,13 @@ class TCPSequenceRandomizer(Element):
     takes_state = True
 
     drops: u64
-    hand: u32
 
     def configure(self, *, capacity: UInt32 = 65536, timeout: Seconds = 86400) -> None:
         if not 1 <= capacity <= 1 << 22:
             raise ConfigureError("CAPACITY: out of range, bound 4194304")
         self.timeout_ticks = max(1, min(int(timeout * 1e9) >> _TICK_SHIFT, 1 << 30))
         self.table = Table((u32, u32, u32), _Shift, capacity)
-        self.timer = Timer(self)
-
-    def started(self) -> None:
-        self.timer.schedule_after(_REAP_NS)
+        self.watch()
 
     def add_handlers(self) -> None:
         self.add_read("flows", lambda: self.table.entries)
@@ -66,17 +61,8 @@ class TCPSequenceRandomizer(Element):
         self.add_write("clear", lambda text: self.table.clear(), flags="b")
 
     @datapath
-    def run_timer(self) -> bool:
-        """Look at a part of the table each time."""
-        now = u32(self.clock.now() >> _TICK_SHIFT)
-        for _ in range(self.table.top // _REAP_PARTS + 1):
-            i = self.table.after(self.hand)
-            self.hand = i
-            if self.table.used(i):
-                if now > self.table.slots[i].value.expiry:
-                    self.table.remove(i)
-        self.timer.schedule_after(_REAP_NS)
-        return True
+    def is_over(self, i: u32, now_ns: u64) -> bool:
+        return bool(u32(now_ns >> _TICK_SHIFT) > self.table.slots[i].value.expiry)
 
     @datapath
     def push(self, port: int, p: Packet) -> None:
