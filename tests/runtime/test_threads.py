@@ -146,6 +146,23 @@ def test_a_new_configuration_takes_over_what_threads_had() -> None:
         new.close()
 
 
+def test_nothing_moves_in_the_old_configuration_once_the_new_one_has_its_state() -> None:
+    text = "s :: InfiniteSource(LIMIT -1) -> c :: Counter -> Discard; t :: InfiniteSource(LIMIT -1) -> d :: Counter -> Discard; StaticThreadSched(s 1, t 0);"
+    with Router.from_text(text, threads=2) as router:
+        seen: list[int] = []
+
+        def swap() -> None:
+            router.hotswap(text)
+            seen.append(int(router.lanes[1].driver.steps))
+
+        end = time.monotonic() + 20
+        router.load()
+        router.calls.call_at(time.time_ns() + 300_000_000, swap)
+        router.run(until=lambda: time.monotonic() > end)
+        assert router.successor is not None and seen == [int(router.lanes[1].driver.steps)] and seen[0] > 0
+        router.successor.close()
+
+
 def test_a_live_reconfiguration_is_every_thread_s() -> None:
     text = """RatedSource(RATE 100000, LENGTH 60) -> UDPIPEncap(1.0.0.1, 1, 2.0.0.2, 2) -> f :: IPFilter(allow all) -> a :: Counter -> Discard;
         RatedSource(RATE 100000) -> b :: Counter -> Discard; StaticThreadSched(f 1, b 0);"""

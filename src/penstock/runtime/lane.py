@@ -132,6 +132,8 @@ class Crew:
             yield
         finally:
             self._depth -= 1
+            # What a new configuration has taken over must not move in this one any more.
+            self._ended = self._ended or self.router.successor is not None
             self._pausing = False
             for lane in self.lanes:
                 lane.lock.release()
