@@ -64,7 +64,7 @@ def measure(left: str, right: str) -> list[list[object]]:
         for method in METHODS:
             with SwitchHost() as host:
                 for end in ("a0", "b0"):
-                    host.attach_interface(f"vale0:{end}", method=method)
+                    host.attach_interface(f"vale0:{end}", slots=1024, method=method)
                 for size in sizes:
                     found[method, size].append(rate(left, right, size))
     for size in sizes:

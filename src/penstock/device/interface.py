@@ -83,8 +83,9 @@ class InterfacePort(Pumped):
             super().__init__(port, made.detach(), is_socket=True, is_owner=is_owner, is_partial=_driver(name) == b"veth")
 
 
-def open_interface(name: str, ring: Callable[[], PortMemory], *, method: str = "") -> list[Pumped]:
-    """What moves the interface's frames, one for each pair of rings that it asks ``ring`` for.
+def open_interface(name: str, ring: Callable[[], PortMemory], *, method: str = "", is_owner: bool = True,
+                   most_queues: int = MAX_RINGS) -> list[Pumped]:
+    """What moves the interface's frames, one for each pair of rings that it asks ``ring`` for, ``most_queues`` at most.
 
     ``method``: "xdp" (AF_XDP sockets, one for each receive queue: past the host's stack, in the driver) or "packet" (a packet
     socket: the host's stack sees the frames as well). If nothing is asked for: "xdp" where the driver can and the interface has
@@ -93,18 +94,18 @@ def open_interface(name: str, ring: Callable[[], PortMemory], *, method: str = "
     if method not in ("", *METHODS):
         raise DeviceError(f"'{method}' is no way to fetch frames (there are {', '.join(METHODS)})")
     if method != "packet":
-        reason = _no_xdp(name, is_asked_for=method == "xdp")
+        reason = _no_xdp(name, most_queues, is_asked_for=method == "xdp")
         if not reason:
             try:
-                return _open_xdp(name, ring)
+                return _open_xdp(name, ring, is_owner=is_owner)
             except OSError as error:
                 reason = _REFUSALS.get(error.errno or 0) or str(error)
         if method == "xdp":
             raise DeviceError(f"{name}: {reason}; it can be reached with a packet socket (method packet)")
-    return [InterfacePort(ring(), name)]
+    return [InterfacePort(ring(), name, is_owner=is_owner)]
 
 
-def _no_xdp(name: str, *, is_asked_for: bool) -> str:
+def _no_xdp(name: str, most_queues: int, *, is_asked_for: bool) -> str:
     """Why AF_XDP is not for this interface; empty where it may be."""
     request = struct.pack("16s24x", name.encode()[:15])
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
@@ -114,8 +115,8 @@ def _no_xdp(name: str, *, is_asked_for: bool) -> str:
             return ""
         if mtu_bytes > MAX_MTU_BYTES:
             return f"its MTU is {mtu_bytes} bytes, and frames of {MAX_MTU_BYTES} at most can be fetched with XDP"
-        if (queues := receive_queues(name)) > MAX_RINGS:
-            return f"it has {queues} receive queues, and a port has {MAX_RINGS} at most (ethtool -L {name} combined {MAX_RINGS})"
+        if (queues := receive_queues(name)) > most_queues:
+            return f"it has {queues} receive queues, and {most_queues} at most can be read (ethtool -L {name} combined {most_queues})"
         if is_asked_for:
             return ""
         try:
@@ -132,18 +133,18 @@ def _no_xdp(name: str, *, is_asked_for: bool) -> str:
     return "it has an address of this host" if any(line[5] == name and line[3] == "00" for line in lines) else ""
 
 
-def _open_xdp(name: str, ring: Callable[[], PortMemory]) -> list[Pumped]:
+def _open_xdp(name: str, ring: Callable[[], PortMemory], *, is_owner: bool) -> list[Pumped]:
     queues = receive_queues(name)
     opened: list[Pumped] = []
     try:
         redirection = Redirection(name, queues)
     except OSError as error:
         if error.errno in (errno.ENODEV, errno.ENXIO, None):
-            return [InterfacePort(ring(), name)]
+            return [InterfacePort(ring(), name, is_owner=is_owner)]
         raise
     try:
         for queue in range(queues):
-            opened.append(XdpPort(ring(), redirection, queue, is_partial=_driver(name) == b"veth"))
+            opened.append(XdpPort(ring(), redirection, queue, is_owner=is_owner, is_partial=_driver(name) == b"veth"))
         redirection.attach()
     except BaseException:
         for port in opened:

@@ -133,7 +133,8 @@ class _Ring:
 class XdpPort(Pumped):
     """One queue of an interface at a port. The host's own stack does not see what comes in."""
 
-    def __init__(self, port: SharedPort | PortMemory, redirection: Redirection, queue: int = 0, *, is_partial: bool = False):
+    def __init__(self, port: SharedPort | PortMemory, redirection: Redirection, queue: int = 0, *, is_owner: bool = True,
+                 is_partial: bool = False):
         self.name, self._redirection = redirection.name, redirection
         self._lost_before = 0
         self._socket = made = socket.socket(_AF_XDP, socket.SOCK_RAW, 0)
@@ -151,7 +152,7 @@ class XdpPort(Pumped):
             _bind(made, redirection.index, queue)
             redirection.add(queue, made.fileno())
             undo.pop_all()
-        super().__init__(port, os.dup(made.fileno()), is_partial=is_partial, image=_loaded(), words=self._words(start))
+        super().__init__(port, os.dup(made.fileno()), is_owner=is_owner, is_partial=is_partial, image=_loaded(), words=self._words(start))
 
     def _words(self, frames: int) -> dict[int, int]:
         """What the loops find; the first half of the memory is given to the kernel to receive into, the second is free to send from."""
