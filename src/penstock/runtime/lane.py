@@ -48,6 +48,12 @@ class Lane:
         self.run: Callable[..., int] | None = None
         self.upcall: Any = None
 
+    def unload(self) -> None:
+        """It does not run any more; what it was made of can still be looked at."""
+        if self.loaded is not None:
+            self.loaded.close()
+        self.loaded = self.run = None
+
     @property
     def is_idle(self) -> bool:
         return not self.driver.runnable and not self.driver.has_posts

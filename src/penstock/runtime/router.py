@@ -580,9 +580,7 @@ class Router:
             self.drain_host()
         self._cleanup_elements()
         for lane in self.lanes:
-            if lane.loaded is not None:
-                lane.loaded.close()
-            lane.forget()
+            lane.unload()
         # Elements keep reading their fields after the end (handlers of a stopped router): memory stays mapped
         # until the last of them is gone.
 
