@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 import sys
 
@@ -77,7 +78,16 @@ finally:
 """
 
 
+def _has_xdp() -> bool:
+    try:
+        socket.socket(44, socket.SOCK_RAW, 0).close()
+    except OSError:
+        return False
+    return True
+
+
 @needs_root()
+@pytest.mark.skipif(not _has_xdp(), reason="this kernel has no AF_XDP sockets (CONFIG_XDP_SOCKETS), or does not let us")
 @pytest.mark.skipif(not all(map(shutil.which, ("unshare", "ip", "curl"))), reason="needs unshare, ip and curl")
 def test_tcp_goes_through_interfaces_whichever_way_they_are_reached(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("served")
