@@ -5,13 +5,13 @@ from __future__ import annotations
 import shutil
 import struct
 import subprocess
-import sys
-from pathlib import Path
+import time
 
 import pytest
 
 from penstock import Router
 from tests.conftest import CAPTURES, needs_root
+from tests.elements.links import host_on_link
 from tests.elements.test_pppoe import Line
 from tests.harness import run_packets
 from tests.traffic import Sent, checksum, ipv4, udp
@@ -47,6 +47,23 @@ class Link(Line):
 def querier(arguments: str = "", *, engine: str = "compiled") -> Link:
     return Link(f"""feed :: Feed -> q :: IGMPQuerier(10.0.0.1{arguments}) -> wire :: Sink;
         data :: Feed -> f :: IPMulticastFilter(q) -> up :: Sink; f[1] -> nobody :: Sink;""", engine=engine)
+
+
+def joined_and_left(router: Router, group: str) -> list[str]:
+    """Run until a host has joined a group and left it again; what was seen of that."""
+    seen: list[str] = []
+    end = time.monotonic() + 30
+
+    def done() -> bool:
+        groups = router.read("q.groups")
+        if f"{group} *" in groups and not seen:
+            seen.append("joined")
+        elif seen == ["joined"] and group not in groups:
+            seen.append("left")
+        return len(seen) == 2 or time.monotonic() > end
+
+    router.run(until=done)
+    return seen
 
 
 def passes(link: Link, group: str, src: str = "1.1.1.1") -> bool:
@@ -198,42 +215,12 @@ time.sleep(3)
 
 @needs_root()
 @pytest.mark.skipif(shutil.which("ip") is None, reason="needs ip")
-def test_the_kernel_joins_hears_and_leaves(tmp_path: Path) -> None:
-    name, device = "penstock-igmp", "pigmp"
-
-    def ip(*words: str) -> None:
-        subprocess.run(["ip", *words], check=True, capture_output=True)
-
-    host = None
-    try:
-        ip("netns", "add", name)
-        ip("link", "add", device, "type", "veth", "peer", "name", "e0", "netns", name)
-        ip("link", "set", device, "up")
-        ip("-n", name, "link", "set", "e0", "up")
-        ip("-n", name, "addr", "add", "10.7.0.2/24", "dev", "e0")
-        text = f"""FromDevice({device}, PROMISC true) -> Classifier(12/0800) -> Strip(14) -> CheckIPHeader -> IPClassifier(ip proto igmp)
-            -> q :: IGMPQuerier(10.7.0.1, INTERVAL 4s, RESPONSE 1s) -> e :: IPMulticastEtherEncap(2:0:0:0:0:1) -> Queue -> ToDevice({device});
-            RatedSource(DATA "heard", RATE 20) -> UDPIPEncap(10.7.0.1, 9, 239.1.2.3, 5000) -> f :: IPMulticastFilter(q) -> e; e[1] -> Discard;"""
-        with Router.from_text(text) as router:
-            import time
-
-            host = subprocess.Popen(["ip", "netns", "exec", name, sys.executable, "-c", JOIN], stdout=subprocess.PIPE, text=True)
-            end = time.monotonic() + 25
-            seen: list[str] = []
-
-            def done() -> bool:
-                groups = router.read("q.groups")
-                if "239.1.2.3 *" in groups and not seen:
-                    seen.append("joined")
-                elif seen == ["joined"] and "239.1.2.3" not in groups:
-                    seen.append("left")
-                return len(seen) == 2 or time.monotonic() > end
-
-            router.run(until=done)
-            assert seen == ["joined", "left"], router.read("q.groups")
+def test_the_kernel_joins_hears_and_leaves() -> None:
+    text = """FromDevice(pigmp, PROMISC true) -> Classifier(12/0800) -> Strip(14) -> CheckIPHeader -> IPClassifier(ip proto igmp)
+        -> q :: IGMPQuerier(10.7.0.1, INTERVAL 4s, RESPONSE 1s) -> e :: IPMulticastEtherEncap(2:0:0:0:0:1) -> Queue -> ToDevice(pigmp);
+        RatedSource(DATA "heard", RATE 20) -> UDPIPEncap(10.7.0.1, 9, 239.1.2.3, 5000) -> f :: IPMulticastFilter(q) -> e; e[1] -> Discard;"""
+    with host_on_link("penstock-igmp", "pigmp", address="10.7.0.2/24") as python, Router.from_text(text) as router:
+        with subprocess.Popen([*python, JOIN], stdout=subprocess.PIPE, text=True) as host:
+            assert joined_and_left(router, "239.1.2.3") == ["joined", "left"], router.read("q.groups")
             assert host.stdout is not None and host.stdout.readline() == "heard\n"
-    finally:
-        if host is not None:
             host.kill()
-            host.communicate()
-        subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)

@@ -6,14 +6,13 @@ import ipaddress
 import shutil
 import struct
 import subprocess
-import sys
-import time
 
 import pytest
 
 from penstock import Router
 from tests.conftest import needs_root
-from tests.elements.test_igmp import Link
+from tests.elements.links import host_on_link
+from tests.elements.test_igmp import Link, joined_and_left
 from tests.traffic import Sent, checksum
 
 G = "ff0e::1:2"
@@ -93,36 +92,8 @@ time.sleep(20)
 @needs_root()
 @pytest.mark.skipif(shutil.which("ip") is None, reason="needs ip")
 def test_the_kernel_joins_and_leaves() -> None:
-    name, device = "penstock-mld", "pmld"
-
-    def ip(*words: str) -> None:
-        subprocess.run(["ip", *words], check=True, capture_output=True)
-
-    host = None
-    try:
-        ip("netns", "add", name)
-        ip("link", "add", device, "type", "veth", "peer", "name", "e0", "netns", name)
-        ip("link", "set", device, "up")
-        ip("-n", name, "link", "set", "e0", "up")
-        text = f"""FromDevice({device}, PROMISC true) -> Classifier(12/86dd) -> Strip(14) -> MarkIP6Header -> q :: MLDQuerier(fe80::1, INTERVAL 4s, RESPONSE 1s)
-            -> IPMulticastEtherEncap(2:0:0:0:0:1) -> Queue -> ToDevice({device});"""
-        with Router.from_text(text) as router:
-            host = subprocess.Popen(["ip", "netns", "exec", name, sys.executable, "-c", JOIN])
-            end = time.monotonic() + 30
-            seen: list[str] = []
-
-            def done() -> bool:
-                groups = router.read("q.groups")
-                if f"{G} *" in groups and not seen:
-                    seen.append("joined")
-                elif seen == ["joined"] and G not in groups:
-                    seen.append("left")
-                return len(seen) == 2 or time.monotonic() > end
-
-            router.run(until=done)
-            assert seen == ["joined", "left"], router.read("q.groups")
-    finally:
-        if host is not None:
-            host.kill()
-            host.wait()
-        subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+    text = """FromDevice(pmld, PROMISC true) -> Classifier(12/86dd) -> Strip(14) -> MarkIP6Header -> q :: MLDQuerier(fe80::1, INTERVAL 4s, RESPONSE 1s)
+        -> IPMulticastEtherEncap(2:0:0:0:0:1) -> Queue -> ToDevice(pmld);"""
+    with host_on_link("penstock-mld", "pmld") as python, Router.from_text(text) as router, subprocess.Popen([*python, JOIN]) as host:
+        assert joined_and_left(router, G) == ["joined", "left"], router.read("q.groups")
+        host.kill()
