@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import struct
 import time
@@ -147,6 +148,16 @@ def test_tcp_is_answered_without_memory(element: str) -> None:
     for nothing in (segment(ACK, 1, 1), segment(RST, 1), segment(SYN | ACK, 1, 1)):
         assert reflected(nothing.data, element) is None
     assert reflected(udp(1, 2), element) is None and reflected(tcp(1, 2, b"x")[:-1], element) is None
+
+
+@pytest.mark.parametrize(("element", "check"), [("TCPFragmenter(300)", "CheckTCPHeader"), ("ForceTCP", "CheckTCPHeader"),
+                                                ("ForceUDP", "CheckUDPHeader"), ("TCPReflector", "CheckTCPHeader")])
+def test_checksums_are_right_whatever_the_sum(element: str, check: str) -> None:
+    chance = random.Random(7)
+    packets = [tcp(chance.randrange(1, 65536), 80, chance.randbytes(chance.randrange(1, 500)), 24, f"10.{chance.randrange(256)}.0.1",
+                   f"200.1.{chance.randrange(256)}.9", sequence=chance.getrandbits(32)) for _ in range(300)]
+    run = run_packets(f"feed :: Feed -> CheckIPHeader -> {element} -> CheckIPHeader -> {check} -> out :: Sink;", [Sent(p) for p in packets])
+    assert len(run.out("out")) >= 300 and not [n for n in run.handlers if n.endswith(".drops") and run.handlers[n].strip() != "0"]
 
 
 # Neighbours

@@ -95,7 +95,7 @@ class ForceTCP(_ForcedTransport):
             tcp.flags = u8(self.flags & 0xFF)
         tcp.offset = 5
         tcp.checksum = 0
-        tcp.checksum = checksum_finish(p.transport.checksum(0, length) + pseudo_header_sum(ip.src, ip.dst, u32(6), length))
+        tcp.checksum = checksum_finish(p.transport.checksum(0, length, pseudo_header_sum(ip.src, ip.dst, u32(6), length)))
         return p
 
 
@@ -127,7 +127,7 @@ class ForceUDP(_ForcedTransport):
             udp.dst = self.dport
         udp.length = u16(length)
         udp.checksum = 0
-        value = checksum_finish(p.transport.checksum(0, length) + pseudo_header_sum(ip.src, ip.dst, u32(17), length))
+        value = checksum_finish(p.transport.checksum(0, length, pseudo_header_sum(ip.src, ip.dst, u32(17), length)))
         udp.checksum = 0xFFFF if value == 0 else value
         return p
 

@@ -68,8 +68,8 @@ class TCPFragmenter(Element):
                 # FIN and PSH belong to the end.
                 q.tcp.flags = flags & 0xF6
             q.tcp.checksum = 0
-            total = q.transport.checksum(0, headers + n - ip_bytes) + pseudo_header_sum(q.ip.src, q.ip.dst, u32(6), headers + n - ip_bytes)
-            q.tcp.checksum = checksum_finish(total)
+            pseudo = pseudo_header_sum(q.ip.src, q.ip.dst, u32(6), headers + n - ip_bytes)
+            q.tcp.checksum = checksum_finish(q.transport.checksum(0, headers + n - ip_bytes, pseudo))
             self.fragments += 1
             at += n
             self.output(0).push(q)
