@@ -14,11 +14,10 @@ import shutil
 import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from penstock import Router
-from table import show
+from table import cpu_ns_a_packet, show
 
 HERE = Path(__file__).parent
 FIREWALL = ("IPFilter(deny src host 1.2.3.4, deny dst port 80, deny src net 192.168.0.0/16, deny tcp dst port 22, "
@@ -63,11 +62,7 @@ class Compiled:
         self.run()
 
     def run(self) -> float:
-        self.router.write("src.reset")
-        self.router.driver.runcount = 1
-        before = time.process_time_ns()
-        self.router.run()
-        return (time.process_time_ns() - before) / self.packets
+        return cpu_ns_a_packet(self.router, self.packets)
 
 
 def build_c() -> Path | None:

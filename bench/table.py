@@ -5,9 +5,14 @@ from __future__ import annotations
 import json
 import statistics
 import sys
+import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-__all__ = ["median_of", "show", "wants_json"]
+if TYPE_CHECKING:
+    from penstock import Router
+
+__all__ = ["cpu_ns_a_packet", "median_of", "show", "wants_json"]
 
 
 def wants_json() -> bool:
@@ -16,6 +21,15 @@ def wants_json() -> bool:
 
 def median_of(measure: Callable[[], float], times: int = 5) -> float:
     return statistics.median(measure() for _ in range(times))
+
+
+def cpu_ns_a_packet(router: Router, packets: int) -> float:
+    """Of one more run of a router whose source ``src`` makes that many packets and stops."""
+    router.write("src.reset")
+    router.driver.runcount = 1
+    before = time.process_time_ns()
+    router.run()
+    return (time.process_time_ns() - before) / packets
 
 
 def show(title: str, columns: list[str], rows: list[list[object]]) -> None:

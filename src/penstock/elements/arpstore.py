@@ -42,6 +42,10 @@ class ARPStore(Stateful):
         return "".join(f"{unparse_ip(key[0])} {'ok' if entry.known else '??'} {unparse_ether(entry.ether)} {entry.age_s}\n"
                        for key, entry in self.table.items())
 
+    def clear(self) -> None:
+        for key, _ in list(self.table.items()):
+            self.forget(key[0])
+
     @datapath
     def entry_for(self, ip: u32) -> u32:
         """The index of the address's entry, made where there is none; NONE where the table is full."""

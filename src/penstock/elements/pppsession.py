@@ -317,7 +317,7 @@ class PPPElement(Element):
         to: u32 = _OPTIONS
         at = _OPTIONS
         for _ in range(64):
-            if at + 2 > end or to + 260 > _FRAME_BYTES + 256:
+            if at + 2 > end:
                 break
             if to + p.data.u8[at + 1] + 6 > _FRAME_BYTES:
                 break

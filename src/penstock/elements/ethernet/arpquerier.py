@@ -95,17 +95,13 @@ class ARPQuerier(Element):
         self.add_read("count", lambda: self.store.table.entries)
         self.add_write("insert", self._insert)
         self.add_write("delete", lambda text: self.store.forget(address(text)))
-        self.add_write("clear", self._clear, flags="b")
+        self.add_write("clear", lambda text: self.store.clear(), flags="b")
 
     def _insert(self, text: str) -> None:
         words = text.split()
         if len(words) != 2:
             raise HandlerError("expected an IP address and an Ethernet address")
         self.learn(parse_ip(words[0], self.router.context), parse_ether(words[1], self.router.context))
-
-    def _clear(self, text: str) -> None:
-        for key, _ in list(self.store.table.items()):
-            self.store.forget(key[0])
 
     # The table
 

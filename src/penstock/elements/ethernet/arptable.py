@@ -47,11 +47,7 @@ class ARPTable(Element):
         self.add_read("drops", lambda: store.drops)
         self.add_write("insert", self._insert)
         self.add_write("delete", lambda text: store.forget(parse_ip(text.strip(), self.router.context)))
-        self.add_write("clear", self._clear, flags="b")
-
-    def _clear(self, text: str) -> None:
-        for key, _ in list(self.store.table.items()):
-            self.store.forget(key[0])
+        self.add_write("clear", lambda text: store.clear(), flags="b")
 
     def _insert(self, text: str) -> None:
         words = text.split()

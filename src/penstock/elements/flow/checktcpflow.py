@@ -1,7 +1,8 @@
 """CheckTCPFlow: packets that fit the state of their TCP connection."""
 
-from penstock.elements import Array, ConfigureError, Element, Packet, Struct, datapath, u8, u32, u64
-from penstock.elements.flow.flowcache import UDP_FLOW, FlowCache
+from penstock.elements import Array, Element, Packet, Struct, datapath, u8, u32, u64
+from penstock.elements.flow.flowcache import UDP_FLOW, find_cache
+from penstock.elements.tcppayload import tcp_payload_bytes
 from penstock.lang.arguments import ElementName
 
 __all__ = ["CheckTCPFlow"]
@@ -55,11 +56,8 @@ class CheckTCPFlow(Element):
         self.name_of_cache, self.pickup = flowcache, pickup
 
     def initialize(self) -> None:
-        found = self.router.find(self.name_of_cache, self.name)
-        if not isinstance(found, FlowCache):
-            raise ConfigureError(f"FLOWCACHE: '{self.name_of_cache}' is no FlowCache")
-        self.cache = found
-        self.sides = Array(_Side, 2 * found.tcp.capacity)
+        self.cache = find_cache(self, self.name_of_cache)
+        self.sides = Array(_Side, 2 * self.cache.tcp.capacity)
 
     def add_handlers(self) -> None:
         self.add_read("count", lambda: self.unbegun + self.outside)
@@ -91,23 +89,13 @@ class CheckTCPFlow(Element):
         return u32(0)
 
     @datapath
-    def payload_bytes(self, p: Packet) -> u32:
-        head = u32(p.tcp.offset) * 4
-        whole: u32 = 0
-        if (u32(p.network.u8[0]) >> 4) == 4:
-            whole = u32(p.ip.length) - min(u32(p.ip.header_length) * 4, u32(p.ip.length))
-        else:
-            whole = u32(p.ip6.length)
-        return whole - head if whole > head else u32(0)
-
-    @datapath
     def fits(self, p: Packet, flow: u32, direction: u32) -> bool:
         number = self.cache.tcp.slots[flow].value.number
         tcp = p.tcp
         flags = u32(tcp.flags)
         mine, other = self.sides[2 * flow + direction], self.sides[2 * flow + 1 - direction]
         sequence, acknowledgement = u32(tcp.sequence), u32(tcp.acknowledgement)
-        end: u32 = sequence + self.payload_bytes(p)
+        end: u32 = sequence + tcp_payload_bytes(p)
         if (flags & _SYN) != 0:
             end += 1
         if (flags & _FIN) != 0:

@@ -27,7 +27,6 @@ class Flow(Struct):
     """What is known of a flow. Forward is the direction of its first packet."""
 
     number: u32
-    first_ns: u64
     last_ns: u64
     #: since when the counts are, which a record of a long flow begins anew
     since_ns: u64
@@ -115,7 +114,6 @@ class FlowCache(Element):
             ("TCP", resource_tcp_max_flows, resource_tcp_max_buckets, resource_tcp_max_bucket_length, resource_tcp_initial_buckets),
             ("UDP", resource_udp_max_flows, resource_udp_max_buckets, resource_udp_max_bucket_length, resource_udp_initial_buckets)))
         self.tcp, self.udp = Table((u128, u128, u32), Flow, tcp), Table((u128, u128, u32), Flow, udp)
-        self.exports = False
         self.active_ns = 0
         self.timer = Timer(self)
         self.set_records(0)
@@ -274,7 +272,6 @@ class FlowCache(Element):
             self.numbered += 1
             self.begin_counts(table, i, now_ns)
             flow.number = self.numbered
-            flow.first_ns = now_ns
             flow.turned = turned
             flow.state = PICKED_UP
         flow.last_ns = now_ns
@@ -356,6 +353,14 @@ class FlowCache(Element):
         p.anno32[self.anno] = at | kind
         p.paint = direction
         self.output(0).push(p)
+
+
+def find_cache(element: Element, name: str) -> FlowCache:
+    """The FlowCache that an element behind it names; raises ConfigureError where that is none."""
+    found = element.router.find(name, element.name)
+    if not isinstance(found, FlowCache):
+        raise ConfigureError(f"FLOWCACHE: '{name}' is no FlowCache")
+    return found
 
 
 def _unparse(address: int) -> str:

@@ -3,7 +3,7 @@
 import struct
 
 from penstock.elements import Array, ConfigureError, Element, Packet, Timer, datapath, u8, u32, u64, u128
-from penstock.elements.flow.flowcache import FlowCache, Record
+from penstock.elements.flow.flowcache import Record, find_cache
 from penstock.lang.arguments import ElementName, Seconds, UInt32
 
 __all__ = ["IPFIXExport"]
@@ -74,9 +74,7 @@ class IPFIXExport(Element):
         self.timer = Timer(self)
 
     def initialize(self) -> None:
-        found = self.router.find(self.name_of_cache, self.name)
-        if not isinstance(found, FlowCache):
-            raise ConfigureError(f"FLOWCACHE: '{self.name_of_cache}' is no FlowCache")
+        found = find_cache(self, self.name_of_cache)
         if found.exports:
             raise ConfigureError(f"FLOWCACHE: '{self.name_of_cache}' has an exporter already")
         found.set_records(_RECORDS)

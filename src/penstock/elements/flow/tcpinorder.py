@@ -1,7 +1,8 @@
 """TCPInOrder: the packets of TCP flows in the order of their data."""
 
 from penstock.elements import Array, ConfigureError, Element, Packet, PacketSlot, Struct, Timer, datapath, take, u8, u32, u64
-from penstock.elements.flow.flowcache import UDP_FLOW, FlowCache
+from penstock.elements.flow.flowcache import UDP_FLOW, find_cache
+from penstock.elements.tcppayload import tcp_payload_bytes
 from penstock.lang.arguments import ElementName, Seconds, UInt32
 
 __all__ = ["TCPInOrder"]
@@ -77,11 +78,8 @@ class TCPInOrder(Element):
         self.timer = Timer(self)
 
     def initialize(self) -> None:
-        found = self.router.find(self.name_of_cache, self.name)
-        if not isinstance(found, FlowCache):
-            raise ConfigureError(f"FLOWCACHE: '{self.name_of_cache}' is no FlowCache")
-        self.cache = found
-        self.ways = Array(_Way, 2 * found.tcp.capacity)
+        self.cache = find_cache(self, self.name_of_cache)
+        self.ways = Array(_Way, 2 * self.cache.tcp.capacity)
         self.pool_of_held = Array(_Held, self.capacity)
 
     def started(self) -> None:
@@ -94,11 +92,7 @@ class TCPInOrder(Element):
     @datapath
     def data_bytes(self, p: Packet) -> u32:
         """Sequence numbers that the packet takes."""
-        head = u32(p.tcp.offset) * 4
-        whole: u32 = u32(p.ip6.length) if (u32(p.network.u8[0]) >> 4) == 6 else u32(0)
-        if (u32(p.network.u8[0]) >> 4) == 4:
-            whole = u32(p.ip.length) - min(u32(p.ip.header_length) * 4, u32(p.ip.length))
-        size: u32 = whole - head if whole > head else u32(0)
+        size = tcp_payload_bytes(p)
         return size + 1 if (u32(p.tcp.flags) & _FIN) != 0 else size
 
     @datapath

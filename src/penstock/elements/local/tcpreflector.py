@@ -2,6 +2,7 @@
 
 from penstock.datapath.checksum import checksum_finish, pseudo_header_sum
 from penstock.elements import Element, Packet, datapath, u32, u64
+from penstock.elements.tcppayload import tcp_payload_bytes
 
 __all__ = ["StatelessTCPResponder", "TCPReflector"]
 
@@ -29,11 +30,6 @@ class StatelessTCPResponder(Element):
 
     def add_handlers(self) -> None:
         self.add_data("count", "count")
-
-    @datapath
-    def payload_bytes(self, p: Packet) -> u32:
-        header = u32(p.ip.header_length) * 4 + u32(p.tcp.offset) * 4
-        return u32(p.ip.length) - header if u32(p.ip.length) > header else u32(0)
 
     @datapath
     def turn_round(self, p: Packet, flags: u32, sequence: u32, acknowledgement: u32, size: u32) -> None:
@@ -70,7 +66,7 @@ class StatelessTCPResponder(Element):
             return None
         header = u32(p.ip.header_length) * 4
         options = u32(p.tcp.offset) * 4
-        size = self.payload_bytes(p)
+        size = tcp_payload_bytes(p)
         flags = u32(p.tcp.flags)
         if options < 20 or header < 20 or not p.network.has(0, header + options + size) or (flags & _RST) != 0:
             p.kill()
