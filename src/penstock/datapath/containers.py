@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Iterator
 from typing import Any, cast
 
-from penstock.datapath.memory import Array, PacketSlot, Stateful, Struct, StructView, make_struct, size_and_alignment
+from penstock.datapath.memory import Array, PacketSlot, Stateful, Struct, StructView, make_struct, packer, size_and_alignment
 from penstock.datapath.packet import Packet, fence, take
 from penstock.datapath.source import datapath
 from penstock.packet.integers import IntType, u32, u64, u128
@@ -342,13 +342,18 @@ class Table(Stateful):
         if len(content) > self.capacity:
             raise ValueError(f"{len(content)} entries in a table for {self.capacity}")
         seed, index = self.seed, [_EMPTY] * self.places
+        names = tuple(next(iter(content.values()), ()))
+        pack = packer(self.slots.kind, ("home", *self.fields, *(f"value.{name}" for name in names)))
+        records = []
         for i, (key, value) in enumerate(content.items()):
             tag = self._python_hash(key, seed)
             place = tag & self.mask
             while index[place]:
                 place = (place + 1) & self.mask
             index[place] = tag & self.tag_mask | i + _FIRST_NUMBER
-            self.slots[i] = {"home": place + 1, **dict(zip(self.fields, key)), "value": value}
+            records.append(pack(place + 1, *key, *(value[name] for name in names)))
+        data = b"".join(records)
+        self.slots.view()[: len(data)] = data
         self.buckets.view().cast("I")[:] = array("I", index)
         for i in range(len(content), self.top):
             self.slots[i] = {"home": 0}

@@ -2,25 +2,60 @@
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["chunks_needed", "distinct", "elementary", "runs", "tables"]
+__all__ = ["Prefixes", "chunks_needed", "distinct", "elementary", "runs", "small", "tables"]
 
 _CHUNK = 0x8000_0000
+
+
+class Prefixes(Mapping[tuple[int, int], int]):
+    """From (address, length) to numbers, kept as columns: a dictionary of a million takes longer to make than the tables."""
+
+    def __init__(self, address: NDArray[np.int64], length: NDArray[np.int64], number: NDArray[np.int64]):
+        self.address, self.length, self.number = address, length, number
+
+    @classmethod
+    def of(cls, prefixes: Mapping[tuple[int, int], int]) -> Prefixes:
+        if isinstance(prefixes, Prefixes):
+            return prefixes
+        table = np.array(list(prefixes), dtype=np.int64).reshape(-1, 2)
+        return cls(table[:, 0], table[:, 1], np.fromiter(prefixes.values(), np.int64, len(prefixes)))
+
+    @cached_property
+    def order(self) -> NDArray[np.int64]:
+        """By length, and those of one length by address: what is looked for in order is found several times as quickly."""
+        return np.argsort(self.length << 32 | self.address)
+
+    def has_twice(self) -> bool:
+        """Whether a prefix stands in it more than once."""
+        keys = (self.length << 32 | self.address)[self.order]
+        return bool((keys[1:] == keys[:-1]).any())
+
+    @cached_property
+    def _content(self) -> dict[tuple[int, int], int]:
+        return dict(zip(zip(self.address.tolist(), self.length.tolist()), self.number.tolist()))
+
+    def __getitem__(self, key: tuple[int, int]) -> int:
+        return self._content[key]
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return iter(self._content)
+
+    def __len__(self) -> int:
+        return len(self.address)
 
 
 def elementary(prefixes: Mapping[tuple[int, int], int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """All addresses as intervals with one result each: where they start, in order, and the longest prefix's number plus one there
     (0: none). From (address, length) -> number."""
-    table = np.array(list(prefixes), dtype=np.int64).reshape(-1, 2)
-    numbers = np.fromiter(prefixes.values(), np.int64, len(prefixes)) + 1
-    # By their length, and those of one length by address: what is looked for in order is found several times as quickly.
-    order = np.argsort(table[:, 1] << 32 | table[:, 0])
-    first, length, numbers = table[order, 0], table[order, 1], numbers[order]
+    columns = Prefixes.of(prefixes)
+    order = columns.order
+    first, length, numbers = columns.address[order], columns.length[order], columns.number[order] + 1
     after = first + (1 << (32 - length))
     starts = distinct(np.sort(np.concatenate((np.zeros(1, np.int64), first, after))))
     starts = starts[starts < 1 << 32]
@@ -36,28 +71,36 @@ def elementary(prefixes: Mapping[tuple[int, int], int]) -> tuple[NDArray[np.int6
     return starts[new], results[new]
 
 
-def tables(prefixes: Mapping[tuple[int, int], int]) -> tuple[array[int], array[int]]:
+def tables(prefixes: Mapping[tuple[int, int], int]) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
     """The arrays ``top`` and ``chunks`` of :class:`LPM`: chunks for the next 8 bits first, then those for the last ones."""
     starts, labels = elementary(prefixes)
     results = labels.astype(np.uint32)
     # What is found at the first address of each /24.
-    first = -(-starts // 256)
-    middle = np.repeat(results, np.diff(first, append=1 << 24))
+    first = np.append((starts + 255) >> 8, 1 << 24)
+    middle = np.repeat(results, first[1:] - first[:-1])
     split_16 = distinct(starts[starts & 0xFFFF != 0] >> 16)
     split_24 = distinct(starts[starts & 0xFF != 0] >> 8)
     top = middle[::256].copy()
     top[split_16] = _CHUNK | np.arange(len(split_16))
-    upper = middle.reshape(-1, 256)[split_16]
+    chunks = np.empty((len(split_16) + len(split_24), 256), np.uint32)
+    upper = np.take(middle.reshape(-1, 256), split_16, axis=0, out=chunks[: len(split_16)], mode="clip")
     upper[np.searchsorted(split_16, split_24 >> 8), split_24 & 0xFF] = _CHUNK | (len(split_16) + np.arange(len(split_24)))
-    addresses = (split_24[:, None] << 8 | np.arange(256)).reshape(-1)
-    lower = results[np.searchsorted(starts, addresses, "right") - 1]
-    return _as_array(top), _as_array(np.concatenate((upper.reshape(-1), lower)))
+    addresses = split_24[:, None] << 8 | np.arange(256)
+    chunks[len(split_16) :] = results[np.searchsorted(starts, addresses, "right") - 1]
+    return top, chunks.reshape(-1)
+
+
+def small(entries: NDArray[np.uint32], most: int) -> NDArray[np.uint8]:
+    """As bytes; what is more than ``most`` is that."""
+    made = np.empty(len(entries), np.uint8)
+    np.minimum(entries, np.uint32(most), out=made, casting="unsafe")
+    return made
 
 
 def chunks_needed(prefixes: Mapping[tuple[int, int], int]) -> int:
     """As :meth:`LPM.chunks_needed`."""
-    table = np.array(list(prefixes), dtype=np.int64).reshape(-1, 2)
-    middle, lower = (np.sort(table[table[:, 1] > bits, 0] >> (32 - bits)) for bits in (16, 24))
+    columns = Prefixes.of(prefixes)
+    middle, lower = (np.sort(columns.address[columns.length > bits] >> (32 - bits)) for bits in (16, 24))
     return len(distinct(middle)) + len(distinct(lower))
 
 
@@ -70,9 +113,3 @@ def runs(first: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int6
 def distinct(ordered: NDArray[np.int64]) -> NDArray[np.int64]:
     """Sorted numbers, each of them once."""
     return ordered[np.concatenate(([True], ordered[1:] != ordered[:-1]))] if len(ordered) else ordered
-
-
-def _as_array(numbers: NDArray[np.uint32]) -> array[int]:
-    made = array("I")
-    made.frombytes(numbers.tobytes())
-    return made

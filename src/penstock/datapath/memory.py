@@ -11,14 +11,15 @@ import contextlib
 import ctypes
 import mmap
 import os
+import struct
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
 
 from penstock.packet.integers import IntType
 
-__all__ = ["Array", "Layout", "LayoutEntry", "Memory", "PacketSlot", "Stateful", "Struct", "StructView", "lay_out", "map_at"]
+__all__ = ["Array", "Layout", "LayoutEntry", "Memory", "PacketSlot", "Stateful", "Struct", "StructView", "lay_out", "map_at", "packer"]
 
 T = TypeVar("T")
 CACHE_LINE_BYTES = 64
@@ -207,6 +208,29 @@ def _store(memory: Memory, offset: int, kind: Any, value: Any) -> None:
     memory.store(offset, size, int(value))
 
 
+def packer(kind: type[Struct], names: Sequence[str]) -> Callable[..., bytes]:
+    """What packs numbers of at most 64 bits, one for each of ``names`` (``a.b`` within a struct), to a record; the rest is zero."""
+    places = []
+    for n, name in enumerate(names):
+        field: Any = kind
+        offset = 0
+        for part in name.split("."):
+            field, at = field.FIELDS[part]
+            offset += at
+        places.append((offset, size_and_alignment(field)[0], n))
+    places.sort()
+    form, end = "<", 0
+    for offset, size, _ in places:
+        form += f"{offset - end}x" + {1: "B", 2: "H", 4: "I", 8: "Q"}[size]
+        end = offset + size
+    form += f"{kind.SIZE - end}x"
+    packing = struct.Struct(form).pack
+    order = [n for _, _, n in places]
+    if order == sorted(order):
+        return packing
+    return lambda *values: packing(*(values[n] for n in order))
+
+
 class StructView:
     """A Struct in memory, seen from Python."""
 
@@ -348,6 +372,9 @@ def _members(value: Any) -> Iterator[tuple[str, Any]]:
         yield "", value
     elif isinstance(value, (list, tuple)):
         for i, item in enumerate(value):
+            # Long lists are of these, and looked through often.
+            if type(item) in _PLAIN:
+                continue
             for suffix, inner in _members(item):
                 yield f"[{i}]{suffix}", inner
 
@@ -421,7 +448,7 @@ def attach(roots: list[tuple[str, Stateful]], memory: Memory, *, write: bool = T
             item.memory = memory
             for index, value in item.initial.items() if write else ():
                 at = item.offset + index * item.stride
-                if isinstance(value, bytes):
+                if isinstance(value, bytes | memoryview):
                     memory.view[at : at + len(value)] = value
                 else:
                     _store(memory, at, item.kind, value)

@@ -102,6 +102,9 @@ class PatternParser:
                 raise ArgumentError(f"syntax error near '{text[at:].strip()[:20]}'")
             self.tokens.append(match[1])
             at = match.end()
+        # At the end one is looked at, one more is taken, and the one behind it is looked at.
+        self.tokens += [""] * 4
+        self.lowered = [token.lower() for token in self.tokens]
         self.at = 0
         self.context = context
         self.last: Qualifiers | None = None
@@ -110,15 +113,14 @@ class PatternParser:
     # Tokens
 
     def peek(self, ahead: int = 0) -> str:
-        return self.tokens[self.at + ahead] if self.at + ahead < len(self.tokens) else ""
+        return self.tokens[self.at + ahead]
 
     def next(self) -> str:
-        token = self.peek()
         self.at += 1
-        return token
+        return self.tokens[self.at - 1]
 
     def accept(self, *words: str) -> bool:
-        if self.peek().lower() in words and self.peek():
+        if self.lowered[self.at] in words:
             self.at += 1
             return True
         return False
@@ -155,7 +157,7 @@ class PatternParser:
         parts = [self.factor()]
         while True:
             joined = self.accept("and", "&&")
-            if not joined and (not self.peek() or self.peek().lower() in ("or", "||", ")", "?", ":")):
+            if not joined and (not self.peek() or self.lowered[self.at] in ("or", "||", ")", "?", ":")):
                 return every(*parts)
             parts.append(self.factor())
 
@@ -195,7 +197,7 @@ class PatternParser:
     # Primitives
 
     def primitive(self) -> Tree:
-        word = self.peek().lower()
+        word = self.lowered[self.at]
         if not word:
             raise ArgumentError("missing pattern")
         if word in ("true", "any", "all", "-"):
@@ -225,12 +227,12 @@ class PatternParser:
         """Qualifiers; or a whole primitive, where it has no value (``tcp``, ``ip frag``)."""
         header = kind = direction = ""
         while True:
-            word = self.peek().lower()
+            word = self.lowered[self.at]
             if word in ("src", "dst") and not direction:
                 self.at += 1
                 direction = word
                 other = {"src": "dst", "dst": "src"}[word]
-                if self.peek().lower() in ("or", "and") and self.peek(1).lower() == other:
+                if self.lowered[self.at] in ("or", "and") and self.lowered[self.at + 1] == other:
                     direction = f"both-{self.next().lower()}"
                     self.at += 1
             elif word in ("host", "net", "port", "proto") and not kind:
@@ -242,7 +244,7 @@ class PatternParser:
             elif word in PROTOCOL_NUMBERS and not header and kind != "proto":
                 self.at += 1
                 header = word
-                field = self.peek().lower()
+                field = self.lowered[self.at]
                 if (whole := self.field(header, field)) is not None:
                     return whole
             else:
@@ -309,8 +311,10 @@ class PatternParser:
             raise ArgumentError(f"'{text}' is not a number") from None
 
     def relation(self, q: Qualifiers, relation: str, value: str) -> tuple[Tree, Qualifiers]:
-        kind = q.type or self.guess(q, value)
-        q = replace(q, type=kind)
+        kind = q.type
+        if not kind:
+            kind = self.guess(q, value)
+            q = replace(q, type=kind)
         if kind in ("host", "net"):
             return self.address(q, relation, value), q
         if kind == "port":
@@ -350,7 +354,7 @@ class PatternParser:
 
     def guess(self, q: Qualifiers, value: str) -> str:
         """The type of a value that stands alone."""
-        if "/" in value or self.peek().lower() == "mask":
+        if "/" in value or self.lowered[self.at] == "mask":
             return "net"
         try:
             self.parse_host(value)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from penstock.datapath.lpm import LPM, LPMFullError
@@ -11,17 +10,13 @@ from penstock.datapath.memory import Array
 from penstock.datapath.packet import Packet
 from penstock.datapath.source import datapath
 from penstock.elements.element import ConfigureError, Element, HandlerError
+from penstock.elements.manyroutes import plain_routes
 from penstock.lang.arguments import ArgumentError, Raw, parse_int, parse_ip, parse_prefix, unparse_ip, unparse_prefix
 from penstock.lang.text import split_words, unquote
 from penstock.packet.integers import u32, u64
 
 __all__ = ["IPRouteTable", "Route"]
 
-
-#: most routes of large tables are written so; it is several times as quick as what all others are read by
-_PLAIN_ROUTE = re.compile(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})/(\d{1,2}) (0|[1-9]\d{0,5})", re.ASCII)
-_PLAIN_ROUTES = re.compile(r"(?:\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}/\d{1,2} (?:0|[1-9]\d{0,5})\n)+", re.ASCII)
-_TO_SPACES = str.maketrans("./\n", "   ")
 #: from this many routes on they are read all at once
 _MANY = 5000
 _MASKS = [0xFFFF_FFFF << (32 - length) & 0xFFFF_FFFF for length in range(33)]
@@ -56,46 +51,39 @@ class IPRouteTable(Element):
     drops: u64
 
     def configure(self, *routes: Raw) -> None:
-        found = self._many(routes) if len(routes) >= _MANY else None
-        if found is None:
-            found = {}
-            for text in routes:
-                route = self._route(text)
-                if route[:2] in found:
-                    raise ConfigureError(f"{unparse_prefix(*route[:2])}: duplicate route")
-                found[route[:2]] = route
+        prefixes: Mapping[tuple[int, int], int] | None = plain_routes(routes, self.noutputs) if len(routes) >= _MANY else None
+        if prefixes is not None:
+            self._routes: dict[tuple[int, int], Route] | None = None
+            hops = {(0, port): port for port in range(self.noutputs)}
+        else:
+            self._routes = self._read(routes)
+            hops = self._hops(self._routes)
+            prefixes = self._prefixes(self._routes, hops)
         spare = self.spare_routes if self.updates else 0
-        self.capacity = len(found) + spare
-        hops = self._hops(found)
-        prefixes = self._prefixes(found, hops)
+        self.capacity = len(prefixes) + spare
         self.lpm = LPM(LPM.chunks_needed(prefixes) + min(2 * spare, 1024))
         self.gateways, self.outputs = Array(u32, self.capacity + 1), Array(u32, self.capacity + 1)
-        self._fill(found, hops, prefixes)
+        self._fill(hops, prefixes)
 
-    def _many(self, texts: tuple[str, ...]) -> dict[tuple[int, int], Route] | None:
-        """All routes of a large table at once; None where one is written otherwise than as prefix and output, or is wrong."""
-        content = "\n".join(texts) + "\n"
-        if _PLAIN_ROUTES.fullmatch(content) is None:
-            return None
-        import numpy as np
+    def _read(self, texts: tuple[str, ...]) -> dict[tuple[int, int], Route]:
+        found: dict[tuple[int, int], Route] = {}
+        for text in texts:
+            route = self._route(text)
+            if route[:2] in found:
+                raise ConfigureError(f"{unparse_prefix(*route[:2])}: duplicate route")
+            found[route[:2]] = route
+        return found
 
-        numbers = np.array(content.translate(_TO_SPACES).split(), dtype=np.int64).reshape(-1, 6)
-        length, port = numbers[:, 4], numbers[:, 5]
-        if numbers[:, :4].max() > 255 or length.max() > 32 or port.max() >= self.noutputs:
-            return None
-        masks = (0xFFFF_FFFF << (32 - length)) & 0xFFFF_FFFF
-        addresses = (numbers[:, 0] << 24 | numbers[:, 1] << 16 | numbers[:, 2] << 8 | numbers[:, 3]) & masks
-        columns = addresses.tolist(), masks.tolist()
-        found = dict(zip(zip(*columns), map(Route._make, zip(*columns, itertools.repeat(0), port.tolist()))))
-        return found if len(found) == len(texts) else None
+    @property
+    def routes(self) -> dict[tuple[int, int], Route]:
+        """The table by (address, mask); of a large one that was read all at once it is made when somebody asks."""
+        if self._routes is None:
+            self._routes = {}
+            for (address, length), port in self.lpm.prefixes.items():
+                self._routes[address, _MASKS[length]] = Route(address, _MASKS[length], 0, port)
+        return self._routes
 
     def _route(self, text: str) -> Route:
-        plain = _PLAIN_ROUTE.fullmatch(text)
-        if plain is not None:
-            a, b, c, d, length, port = map(int, plain.groups())
-            if max(a, b, c, d) < 256 and length <= 32 and port < self.noutputs:
-                mask = _MASKS[length]
-                return Route((a << 24 | b << 16 | c << 8 | d) & mask, mask, 0, port)
         words = [unquote(w) for w in split_words(text)]
         if len(words) not in (2, 3):
             raise ArgumentError(f"route '{text}': expected 'ADDR/MASK [GATEWAY] OUTPUT'")
@@ -124,16 +112,16 @@ class IPRouteTable(Element):
         if len(routes) > self.capacity:
             raise HandlerError(f"the table is full ({self.capacity} routes)")
         hops = self._hops(routes)
-        self._fill(routes, hops, self._prefixes(routes, hops))
+        self._fill(hops, self._prefixes(routes, hops))
+        self._routes = routes
 
-    def _fill(self, routes: dict[tuple[int, int], Route], hops: dict[tuple[int, int], int], prefixes: dict[tuple[int, int], int]) -> None:
+    def _fill(self, hops: dict[tuple[int, int], int], prefixes: Mapping[tuple[int, int], int]) -> None:
         try:
             self.lpm.fill(prefixes)
         except LPMFullError as error:
             raise HandlerError(str(error)) from None
         for (gateway, port), i in hops.items():
             self.gateways[i], self.outputs[i] = gateway, port
-        self.routes = routes
 
     def add_handlers(self) -> None:
         self.add_read("table", lambda: "".join(f"{r}\n" for r in self.routes.values()))

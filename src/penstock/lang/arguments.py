@@ -359,7 +359,10 @@ def assign_arguments(
     raw: dict[int, str] = {}
     loose: list[str] = []
     errors: list[str] = []
-    for argument in split_arguments(text):
+    arguments = split_arguments(text)
+    if not by_keyword:
+        loose, arguments = arguments, []
+    for argument in arguments:
         keyword = split_keyword(argument)
         if keyword and keyword[0] in by_keyword:
             raw[by_keyword[keyword[0]]] = keyword[1]

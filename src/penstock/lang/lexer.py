@@ -12,7 +12,7 @@ __all__ = ["Lexer", "Token"]
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_@]+(?:/[A-Za-z0-9_@]+)*")
 _VARIABLE = re.compile(r"\$[A-Za-z0-9_]+|\$\{[^}\n]*\}")
 #: within a configuration: no quotes, comments, parentheses, and no line ends, at which lines are counted
-_PLAIN = re.compile(r"""(?:[^"'\\/()#\n]+|/(?![/*]))+""")
+_PLAIN = re.compile(r"""[^"'\\/()#\n]*(?:/[^"'\\/()#\n*][^"'\\/()#\n]*)*""")
 _LINE_DIRECTIVE = re.compile(r'#[ \t]*(?:line[ \t]+)?(\d+)(?:[ \t]+"([^"\n]*)")?[^\n]*')
 _SYMBOLS = ("...", "->", "=>", "::", "||", "(", ")", "[", "]", "{", "}", ",", ";", "|", "-")
 KEYWORDS = frozenset({"elementclass", "require", "provide", "define"})
@@ -121,7 +121,7 @@ class Lexer:
         depth = 1
         pieces: list[str] = []
         while self.position < len(self.text):
-            if run := _PLAIN.match(self.text, self.position):
+            if (run := _PLAIN.match(self.text, self.position)) and run.end() > self.position:
                 self.position = run.end()
                 continue
             char = self.text[self.position]

@@ -55,6 +55,8 @@ def spread(uses: Sequence[ElementUse], ports: ResolvedPorts, class_of: Callable[
     An element stands as number i, and what is pulled from a queue as i plus the number of elements.
     """
     n = len(uses)
+    if threads == 1:
+        return Spread(1, [0] * n, [0] * n)
     groups = _Groups(2 * n)
     splits = [bool(getattr(class_of(use), "between_threads", False)) for use in uses]
     for i in range(n):

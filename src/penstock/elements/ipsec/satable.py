@@ -1,5 +1,7 @@
 """SATable and RadixIPsecLookup: where associations are named."""
 
+from collections.abc import Mapping
+
 from penstock.elements import Array, ConfigureError, Packet, datapath, u32
 from penstock.elements.associations import Association, AssociationHolder, parse_association
 from penstock.elements.routing import IPRouteTable, Route
@@ -82,8 +84,8 @@ class RadixIPsecLookup(IPRouteTable, AssociationHolder):
         self.known_hops.add((route.gateway, route.port))
         return route
 
-    def _fill(self, routes: dict[tuple[int, int], Route], hops: dict[tuple[int, int], int], prefixes: dict[tuple[int, int], int]) -> None:
-        super()._fill(routes, hops, prefixes)
+    def _fill(self, hops: dict[tuple[int, int], int], prefixes: Mapping[tuple[int, int], int]) -> None:
+        super()._fill(hops, prefixes)
         spis = [0] * (self.capacity + 1)
         for (gateway, port), i in hops.items():
             spis[i] = self.spi_of.get((gateway, port), 0)
