@@ -22,7 +22,7 @@ SOURCES = ("InfiniteSource", "FromDump", "FromIPSummaryDump", "RatedSource", "Ti
 #: what an example is about may itself be the source, or need what a test machine does not give every time
 DEVICES = ("FromDevice", "ToDevice", "KernelTun", "KernelTap", "FromHost", "ToHost", "Socket", "FromSocket", "ToSocket", "RawSocket", "FromRawSocket",
            "ToRawSocket")
-OUTSIDE = (*DEVICES, "ControlSocket", "Script", "DriverManager", "Error", "ToDump", "ToIPSummaryDump")
+OUTSIDE = (*DEVICES, "ChatterSocket", "ControlSocket", "Script", "DriverManager", "Error", "ToDump", "ToIPSummaryDump")
 
 
 def reference(name: str) -> Reference:

@@ -35,6 +35,11 @@ def example_of(name: str) -> str:
 @pytest.mark.parametrize("name", [n for n in catalog.class_names() if n not in UNUSABLE])
 def test_its_packet_code_is_followed(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     box = Box(example_of(name))
+    with box.router:
+        _follow(box, name)
+
+
+def _follow(box: Box, name: str) -> None:
     for element in box.router.elements:
         if element.class_name != name:
             continue

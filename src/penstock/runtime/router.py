@@ -28,6 +28,7 @@ from penstock.lang.ports import resolve_ports
 from penstock.lang.source import Diagnostics, Landmark, quote
 from penstock.packet.layout import ANNOTATIONS, DEFAULT_HEADROOM
 from penstock.runtime.addresses import NamedAddresses
+from penstock.runtime.chatter import Chatter
 from penstock.runtime.driver import HostCalls, drive
 from penstock.runtime.fingerprint import fingerprint
 from penstock.runtime.handlers import Handlers
@@ -113,6 +114,8 @@ class Router:
         self.interfaces = interfaces
         self.ports: dict[str, RingPort] = {}
         self.console: io.TextIOBase | None = None
+        #: who is told what the elements say
+        self.chatter: list[Callable[[str], bool]] = []
         self.image_from_cache = False
         self._simulated_start_ns = simulated_start_ns
         self._seed = seed
@@ -550,7 +553,7 @@ class Router:
 
     @property
     def stderr(self) -> TextIO | io.TextIOBase:
-        return self.console or sys.stderr
+        return Chatter(self.console, self.chatter) if self.chatter else self.console or sys.stderr
 
     # Looking at it
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
 import socket
 from dataclasses import dataclass, field
 
-from penstock.elements import ConfigureError, Element, HandlerError
+from penstock.elements import ConfigureError, HandlerError
 from penstock.elements.element import HandlerLookupError, text_of
-from penstock.lang.arguments import ArgumentError, Raw, parse_bool, parse_int
+from penstock.elements.listening import ListeningElement
+from penstock.lang.arguments import ArgumentError, Raw, parse_bool
 from penstock.lang.elaborate import split_keyword
 from penstock.lang.text import split_words, unquote
 
@@ -19,7 +18,6 @@ __all__ = ["ControlSocket"]
 BANNER = b"Click::ControlSocket/1.3\r\n"
 _MAX_LINE_BYTES = 1 << 20
 _MAX_DATA_BYTES = 1 << 26
-_PORTS_TRIED = 10
 _HELP = (
     "Commands supported:", "READ handler [arg...]  call read handler, return result",
     "READDATA handler len   call read handler with len data bytes, return result",
@@ -45,7 +43,7 @@ class _Connection:
     closing: bool = False
 
 
-class ControlSocket(Element):
+class ControlSocket(ListeningElement):
     """Let other programs read and write handlers.
 
     Arguments:
@@ -71,7 +69,6 @@ class ControlSocket(Element):
     def configure(self, type_: str, *rest: Raw) -> None:
         self.kind = type_.upper()
         self.read_only = self.localhost = self.verbose = False
-        self.listener: socket.socket | None = None
         self.connections: dict[int, _Connection] = {}
         positional: list[str] = []
         flags = {"READONLY": "read_only", "LOCALHOST": "localhost", "VERBOSE": "verbose"}
@@ -86,107 +83,39 @@ class ControlSocket(Element):
                 continue
             else:
                 positional.append(unquote(argument))
-        if self.kind not in ("TCP", "UNIX", "SOCKET"):
-            raise ConfigureError(f"unknown socket type '{type_}'")
-        if not positional:
-            raise ConfigureError(f"{'FILENAME' if self.kind == 'UNIX' else 'PORT'}: required argument missing")
-        self.address = positional[0]
+        self.set_address(type_, positional)
         if len(positional) > 1:
             self.read_only = parse_bool(positional[1])
-        if self.kind == "TCP":
-            try:
-                parse_int(self.address.rstrip("+"), 0, 65535)
-            except ArgumentError:
-                raise ConfigureError("expected TCP port") from None
 
     def initialize(self) -> None:
-        if self.router.predecessor is not None and isinstance(
-            old := self.router.predecessor.by_name.get(self.name), ControlSocket
-        ) and (old.kind, old.address) == (self.kind, self.address):
+        if self.successor_of() is not None:
             return
-        self._listen()
-
-    def _listen(self) -> None:
-        try:
-            if self.kind == "TCP":
-                self.listener = self._listen_tcp()
-            elif self.kind == "UNIX":
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(self.address)
-                self.listener = socket.socket(socket.AF_UNIX)
-                self.listener.bind(self.address)
-                self.listener.listen(8)
-            else:
-                self._accepted(socket.socket(fileno=parse_int(self.address)))
-        except OSError as error:
-            raise ConfigureError(f"bind: {error.strerror}") from None
-
-    def _listen_tcp(self) -> socket.socket:
-        first = int(self.address.rstrip("+"))
-        tries = _PORTS_TRIED + 1 if self.address.endswith("+") else 1
-        for attempt in range(tries):
-            listener = socket.socket()
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                listener.bind(("127.0.0.1" if self.localhost else "", first + attempt))
-                listener.listen(8)
-            except OSError:
-                listener.close()
-                if attempt == tries - 1:
-                    raise
-                continue
-            return listener
-        raise AssertionError("unreachable")
+        self.listen()
 
     def started(self) -> None:
-        if self.listener is None and self.kind != "SOCKET":
-            self._take_over()
-        if self.listener is not None:
-            self.router.calls.readers[self.listener.fileno()] = self._accept
+        old = self.successor_of()
+        if old is not None:
+            # Hot swap: open connections live on.
+            assert isinstance(old, ControlSocket)
+            self.connections, old.connections = old.connections, {}
+        self.start_listening()
         for connection in self.connections.values():
             self._watch(connection)
         self.router.calls.feeders.append(self._serve)
 
-    def _take_over(self) -> None:
-        """Hot swap: the old router's listening socket and its open connections live on."""
-        assert self.router.predecessor is not None
-        old = self.router.predecessor.by_name[self.name]
-        assert isinstance(old, ControlSocket)
-        self.listener, old.listener = old.listener, None
-        self.connections, old.connections = old.connections, {}
-
-    def add_handlers(self) -> None:
-        if self.kind == "TCP":
-            self.add_read("port", lambda: self.listener.getsockname()[1] if self.listener else "")
-        elif self.kind == "UNIX":
-            self.add_read("filename", lambda: self.address)
-
     def cleanup(self) -> None:
         for connection in list(self.connections.values()):
             self._close(connection)
-        if self.listener is not None:
-            self.router.calls.readers.pop(self.listener.fileno(), None)
-            self.listener.close()
-            self.listener = None
-            if self.kind == "UNIX":
-                with contextlib.suppress(OSError):
-                    os.unlink(self.address)
+        self.stop_listening()
 
     # Connections
 
-    def _accept(self) -> None:
-        assert self.listener is not None
-        with contextlib.suppress(OSError):
-            accepted, _ = self.listener.accept()
-            self._watch(self._accepted(accepted))
-
-    def _accepted(self, accepted: socket.socket) -> _Connection:
-        accepted.setblocking(False)
+    def accepted(self, accepted: socket.socket) -> None:
         connection = _Connection(accepted)
         connection.output += BANNER
         self.connections[accepted.fileno()] = connection
         self._flush(connection)
-        return connection
+        self._watch(connection)
 
     def _watch(self, connection: _Connection) -> None:
         # The other side may have gone before it read the banner.
