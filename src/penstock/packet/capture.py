@@ -7,40 +7,25 @@ Sources: the pcap and pcapng drafts of the IETF opsawg working group; link types
 from __future__ import annotations
 
 import gzip
-import io
 import struct
 import sys
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
+
+from penstock.packet.tracefile import CaptureError, CapturePacket, TraceFile
 
 __all__ = ["LINK_TYPES", "CaptureError", "CapturePacket", "CaptureReader", "CaptureWriter"]
 
 #: names that ToDump's ENCAP takes -> link types
 LINK_TYPES = {
-    "NULL": 0, "ETHER": 1, "PPP": 9, "FDDI": 10, "RAW_DLT": 12, "IP": 101, "802_11": 105, "LOOP": 108, "SLL": 113,
-    "802_11_RADIO": 127, "IPV4": 228, "IPV6": 229, "SLL2": 276,
+    "NULL": 0, "ETHER": 1, "PPP": 9, "FDDI": 10, "RAW_DLT": 12, "PPP_HDLC": 50, "ATM": 100, "IP": 101, "C_HDLC": 104, "802_11": 105,
+    "LOOP": 108, "SLL": 113, "802_11_RADIO": 127, "IPV4": 228, "IPV6": 229, "SLL2": 276,
 }
 _MAX_PACKET_BYTES = 1 << 18
 _MAX_BLOCK_BYTES = 1 << 24
 _NG_SECTION, _NG_INTERFACE, _NG_OLD_PACKET, _NG_SIMPLE, _NG_PACKET = 0x0A0D0D0A, 1, 2, 3, 6
 _MAGIC = {0xA1B2C3D4: 1000, 0xA1B23C4D: 1, 0xA1B2CD34: 1000}
-_GZIP_MAGIC = b"\x1f\x8b"
-
-
-class CaptureError(ValueError):
-    """The file is not a capture, or breaks off; the message says where."""
-
-
-@dataclass(slots=True)
-class CapturePacket:
-    """One packet of a capture. ``length`` is its length on the wire, at least that of ``data``."""
-
-    data: bytes
-    timestamp_ns: int
-    length: int
-    link_type: int
 
 
 @dataclass(slots=True)
@@ -51,19 +36,11 @@ class _Interface:
     offset_s: int
 
 
-class CaptureReader:
+class CaptureReader(TraceFile):
     """Iterates over the packets of a capture file; ``-`` is standard input."""
 
     def __init__(self, name: str):
-        self.name = name
-        raw: BinaryIO = sys.stdin.buffer if name == "-" else open(name, "rb")  # noqa: SIM115
-        self._raw = raw
-        buffered = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw)  # type: ignore[type-var]
-        head = buffered.peek(4)[:4]
-        self._file: BinaryIO = gzip.GzipFile(fileobj=buffered) if head[:2] == _GZIP_MAGIC else buffered  # type: ignore[assignment]
-        #: link type of the file, or of its first interface (None where a pcapng file has none yet)
-        self.link_type: int | None = None
-        self.position = 0
+        super().__init__(name)
         self._interfaces: list[_Interface] = []
         self._order: Literal["<", ">"] = "<"
         try:
@@ -82,29 +59,6 @@ class CaptureReader:
             except CaptureError:
                 self.close()
                 raise
-
-    def _read(self, count: int) -> bytes:
-        try:
-            data = self._file.read(count)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise CaptureError(f"{self.name}: bad gzip data after byte {self.position} ({error})") from None
-        self.position += len(data)
-        if len(data) < count:
-            raise CaptureError(f"{self.name}: breaks off at byte {self.position}")
-        return data
-
-    def _at_end(self) -> bytes | None:
-        """The next four bytes, or None at the end of the file."""
-        try:
-            data = self._file.read(4)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise CaptureError(f"{self.name}: bad gzip data after byte {self.position} ({error})") from None
-        self.position += len(data)
-        if not data:
-            return None
-        if len(data) < 4:
-            raise CaptureError(f"{self.name}: breaks off at byte {self.position}")
-        return data
 
     # pcap
 
@@ -210,16 +164,6 @@ class CaptureReader:
 
     def __iter__(self) -> Iterator[CapturePacket]:
         return self._ng_packets() if self._is_ng else self._pcap_packets()
-
-    def close(self) -> None:
-        if self._raw is not sys.stdin.buffer:
-            self._raw.close()
-
-    def __enter__(self) -> CaptureReader:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
 
 class CaptureWriter:

@@ -40,9 +40,14 @@ def ip_start(data: bytes, link_type: int) -> int | None:
             family = data[:4]
             if any(int.from_bytes(family, order) in _FAMILIES for order in _ORDERS):
                 start = 4
-        case 9:
+        case 9 | 50:
             at = 2 if data[:2] == b"\xff\x03" else 0
             start = at + 2 if data[at : at + 2] in (b"\x00\x21", b"\x00\x57") else None
+        case 100:
+            # RFC 2684: LLC and SNAP with an Ethernet type.
+            start = _behind_ethertype(data, 6) if data[:6] == b"\xaa\xaa\x03\0\0\0" else None
+        case 104:
+            start = _behind_ethertype(data, 2)
         case 113:
             start = _behind_ethertype(data, 14)
         case 276:

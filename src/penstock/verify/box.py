@@ -28,9 +28,9 @@ from penstock.verify.terms import Term, Value, Var
 __all__ = ["Box", "Ending", "Step", "uncollected"]
 
 #: elements that read or write what is outside of a configuration, by what takes their place: an interface of their name
-_SOURCES = ("FromDump", "FromIPSummaryDump", "FromTcpdump")
+_SOURCES = ("FromDump", "FromDAGDump", "FromIPSummaryDump", "FromNLANRDump", "FromTcpdump")
 _SINKS = ("ToDump", "ToIPSummaryDump")
-_LEFT_OUT = ("ControlSocket",)
+_LEFT_OUT = ("ChatterSocket", "ControlSocket")
 _MAX_STEPS = 100_000
 _MAX_VISITS = 16
 _MAX_KNOWN = 20_000

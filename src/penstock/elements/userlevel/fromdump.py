@@ -10,6 +10,7 @@ from penstock.elements.hostfed import HostFedSource
 from penstock.lang.arguments import Filename, parse_real, parse_seconds
 from penstock.packet.capture import LINK_TYPES, CaptureError, CapturePacket, CaptureReader
 from penstock.packet.link import ip_start
+from penstock.packet.tracefile import TraceFile
 
 __all__ = ["FromDump"]
 
@@ -45,6 +46,9 @@ class FromDump(HostFedSource):
         FromDump(f.pcap, STOP true) -> c :: Counter -> Discard;
     """
 
+    #: packets that are not IP are there with FORCE_IP too, without a network header position
+    keeps_others = False
+
     sample: u32
 
     def configure(self, filename: Filename, *, stop: bool = False, timing: bool = False, active: bool = True,
@@ -69,7 +73,7 @@ class FromDump(HostFedSource):
 
     def initialize(self) -> None:
         try:
-            self.reader = CaptureReader(self.filename)
+            self.reader = self.open_trace()
         except CaptureError as error:
             raise ConfigureError(str(error)) from None
         self.iterator: Iterator[CapturePacket] = iter(self.reader)
@@ -77,6 +81,9 @@ class FromDump(HostFedSource):
         self.first_ns: int | None = None
         self.problem = ""
         self.listen()
+
+    def open_trace(self) -> TraceFile:
+        return CaptureReader(self.filename)
 
     def cleanup(self) -> None:
         if hasattr(self, "reader"):
@@ -141,7 +148,7 @@ class FromDump(HostFedSource):
                 return None
             if packet.timestamp_ns < self.from_ns:
                 continue
-            if self.force_ip and ip_start(packet.data, packet.link_type) is None:
+            if self.force_ip and not self.keeps_others and ip_start(packet.data, packet.link_type) is None:
                 continue
             return packet
 
@@ -176,10 +183,10 @@ class FromDump(HostFedSource):
         return False
 
     def _offer(self, packet: CapturePacket) -> bool:
-        start = 0
+        found = ip_start(packet.data, packet.link_type) if self.force_ip else None
+        start = found or 0
         network = transport = None
-        if self.force_ip:
-            start = ip_start(packet.data, packet.link_type) or 0
+        if found is not None:
             network = 0
             header = packet.data[start]
             transport = (header & 15) * 4 if header >> 4 == 4 else 40
