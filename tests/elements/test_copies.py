@@ -42,7 +42,7 @@ def test_the_highest_sequence_number_is_copied(seen: list[int], highest: int) ->
 def test_packets_say_when_they_were_sent_and_how_long_they_took() -> None:
     sent = [_ip(udp(1, 2, b"head" + bytes(12) + b"tail")), _ip(udp(1, 2, b"too short")), _ip(udp(1, 2, b"head" + bytes(12)))]
     text = ("feed :: Feed -> a :: StoreUDPTimeSeqRecord(OFFSET 4) -> t :: Tee; t[0] -> s :: Sink;"
-            "t[1] -> Queue -> SetTimestamp -> DelayShaper(1.25) -> Unqueue -> StoreUDPTimeSeqRecord(OFFSET 4, DELTA true) -> [1] s;")
+            "t[1] -> SetTimestamp -> Queue -> DelayShaper(1.25) -> Unqueue -> StoreUDPTimeSeqRecord(OFFSET 4, DELTA true) -> [1] s;")
     outcome = run_packets(text, sent, rounds=400)
     first, short, second = outcome.out()
     assert short == sent[1].data and outcome.handlers["a.count"] == "2"

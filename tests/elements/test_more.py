@@ -15,7 +15,7 @@ with warnings.catch_warnings():
 
 from penstock.lang.source import ConfigurationError
 from penstock.runtime.router import Router
-from tests.harness import run_packets
+from tests.harness import START_NS, run_packets
 from tests.traffic import Sent, ipv4, mixture
 from tests.traffic import udp as udp_packet
 
@@ -196,3 +196,11 @@ def test_flows_of_the_fast_sources_are_whole() -> None:
                           "c[2] -> d :: Counter -> Discard") as router:
         router.run()
         assert [router.read(f"{n}.count") for n in "abd"] == ["3", "3", "6"]
+
+
+def test_a_shaper_gives_its_last_packet_too() -> None:
+    packets = [Sent(udp_packet(1, 2, bytes([n]) * 20), network=0, transport=20) for n in range(3)]
+    text = "feed :: Feed -> SetTimestamp -> Queue -> DelayShaper(1.25) -> SetTimestamp -> u :: Unqueue -> s :: Sink;"
+    outcome = run_packets(text, packets, rounds=400)
+    assert outcome.out() == [p.data for p in packets]
+    assert all(stamp - START_NS >= 1_250_000_000 for _, _, _, _, _, stamp, _ in outcome.packets)

@@ -239,6 +239,10 @@ class Element(Stateful):
         """The signal that output ``port`` has packets to pull; None where this element has none of its own."""
         return None
 
+    def held_notifier(self, port: int) -> Notifier | None:
+        """As ``empty_notifier``, of an element that keeps packets back: who pulls is woken too by those in front of it."""
+        return None
+
     def full_notifier(self, port: int) -> Notifier | None:
         """The signal that input ``port`` has room for packets."""
         return None

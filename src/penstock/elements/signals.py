@@ -18,6 +18,8 @@ class Signal:
 
     notifiers: tuple[Notifier, ...]
     busy: bool
+    #: whose rise wakes, too, but which say nothing: behind an element that keeps packets back
+    beyond: tuple[Notifier, ...] = ()
 
     @datapath
     def active(self) -> bool:
@@ -31,11 +33,12 @@ class Signal:
 
 def _search(element: Element, port: int, *, upstream: bool) -> Signal:
     found: dict[int, Notifier] = {}
+    beyond: dict[int, Notifier] = {}
     busy = False
     seen: set[tuple[int, int]] = set()
-    work = [(element, port)]
+    work = [(element, port, False)]
     while work:
-        here, here_port = work.pop()
+        here, here_port, is_beyond = work.pop()
         peers = here.upstream(here_port) if upstream else here.downstream(here_port)
         for peer, peer_port in peers:
             if (peer.index, peer_port) in seen:
@@ -43,8 +46,11 @@ def _search(element: Element, port: int, *, upstream: bool) -> Signal:
             seen.add((peer.index, peer_port))
             notifier = peer.empty_notifier(peer_port) if upstream else peer.full_notifier(peer_port)
             if notifier is not None:
-                found[id(notifier)] = notifier
+                (beyond if is_beyond else found)[id(notifier)] = notifier
                 continue
+            held = peer.held_notifier(peer_port) if upstream else None
+            if held is not None and not is_beyond:
+                found[id(held)] = held
             if upstream:
                 nexts = [i for i in range(peer.ninputs) if flow_reaches(peer.flow, i, peer_port)]
                 boundary = any(peer.input_codes[i] == "h" for i in nexts)
@@ -52,17 +58,18 @@ def _search(element: Element, port: int, *, upstream: bool) -> Signal:
                 nexts = [o for o in range(peer.noutputs) if flow_reaches(peer.flow, peer_port, o)]
                 boundary = any(peer.output_codes[o] == "l" for o in nexts)
             if boundary or (not nexts and (peer.may_generate or not upstream)):
-                busy = True
+                busy = busy or not (is_beyond or held)
             elif nexts:
-                work += [(peer, n) for n in nexts]
-    return Signal(tuple(found.values()), busy)
+                work += [(peer, n, is_beyond or held is not None) for n in nexts]
+    return Signal(tuple(found.values()), busy, tuple(beyond.values()))
 
 
-def upstream_signal(element: Element, port: int, task: Task) -> Signal:
+def upstream_signal(element: Element, port: int, task: Task | None) -> Signal:
     """The signal that input ``port`` may have packets; ``task`` is woken when it rises."""
     signal = _search(element, port, upstream=True)
-    for notifier in signal.notifiers:
-        notifier.listeners.append(task)
+    if task is not None:
+        for notifier in (*signal.notifiers, *signal.beyond):
+            notifier.listeners.append(task)
     return signal
 
 

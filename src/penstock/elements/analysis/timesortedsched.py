@@ -2,7 +2,8 @@
 
 from typing import Any, cast
 
-from penstock.elements import Array, Element, Packet, PacketSlot, boolean, datapath, take, u8, u32, u64
+from penstock.elements import Array, Element, Notifier, Packet, PacketSlot, boolean, datapath, take, u8, u32, u64
+from penstock.elements.signals import upstream_signal
 
 __all__ = ["TimeSortedSched"]
 
@@ -32,6 +33,20 @@ class TimeSortedSched(Element):
         self.times = Array(u64, max(self.ninputs, 1))
         self.full = Array(u8, max(self.ninputs, 1))
         self.packets_held = self.ninputs + 1
+        self.has_some = Notifier()
+
+    def held_notifier(self, port: int) -> Notifier:
+        return self.has_some
+
+    def initialize(self) -> None:
+        self.signals = tuple(upstream_signal(self, i, None) for i in range(self.ninputs))
+
+    @datapath
+    def any_active(self) -> bool:
+        on = False
+        for signal in self.signals:
+            on = on or signal.active()
+        return on
 
     def add_handlers(self) -> None:
         self.add_data("held", "held")
@@ -52,10 +67,12 @@ class TimeSortedSched(Element):
                 if best == self.ninputs or self.times[j] < self.times[best]:
                     best = u32(j)
         if best == self.ninputs:
+            self.has_some.active = self.any_active()
             if self.stop and not self.stopped:
                 self.stopped = True
                 self.stop_driver()
             return None
         self.full[best] = 0
         self.held -= 1
+        self.has_some.active = True
         return take(self.heads[best])

@@ -1,6 +1,6 @@
 """DelayUnqueue, DelayShaper and LinkUnqueue: packets that come out later."""
 
-from penstock.elements import ConfigureError, Element, Packet, PacketRing, PacketSlot, Task, Timer, datapath, take, u64
+from penstock.elements import ConfigureError, Element, Notifier, Packet, PacketRing, PacketSlot, Task, Timer, datapath, take, u64
 from penstock.elements.signals import upstream_signal
 from penstock.lang.arguments import Bandwidth, Seconds, parse_bandwidth, parse_seconds, unparse_bandwidth
 
@@ -97,15 +97,34 @@ class DelayShaper(_Delay):
 
     processing = "l/l"
 
+    def configure(self, delay: Seconds) -> None:
+        super().configure(delay)
+        self.ready = Notifier()
+        self.timer = Timer(self)
+
+    def initialize(self) -> None:
+        self.signal = upstream_signal(self, 0, None)
+
+    def held_notifier(self, port: int) -> Notifier:
+        return self.ready
+
+    @datapath
+    def run_timer(self) -> bool:
+        self.ready.wake()
+        return True
 
     @datapath
     def pull(self, port: int) -> Packet | None:
         p = self.next_packet()
-        if p is None:
-            return None
-        if self.clock.now() < p.timestamp + self.delay_ns:
-            self.held = p
-            return None
+        if p is not None:
+            due = p.timestamp + self.delay_ns
+            if self.clock.now() < due:
+                # Who pulls may sleep until then, whatever is in front.
+                self.held = p
+                self.timer.schedule_at(due)
+                self.ready.sleep()
+                return None
+        self.ready.active = self.signal.active()
         return p
 
 
