@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from penstock.datapath.containers import PacketRing, Table
-from penstock.datapath.memory import Array, PacketSlot, Stateful
+from penstock.datapath.memory import Array, PacketSlot, Stateful, Struct
 from penstock.packet.layout import BUFFER_OFFSET, META
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _move(new: Router, old: Router, target: Stateful, source: Stateful, pool: Pa
     for name in target.STATE:
         if name not in target._initial and name in source.STATE:
             if target.STATE[name] is PacketSlot:
-                setattr(target, name, _move_packet(new, old, getattr(source, name), pool))
+                setattr(target, name, _move_list(new, old, getattr(source, name), pool))
             elif not isinstance(target.STATE[name], type):
                 setattr(target, name, getattr(source, name))
     mine = dict(target.state_objects())
@@ -79,16 +79,54 @@ def _move(new: Router, old: Router, target: Stateful, source: Stateful, pool: Pa
             if item.kind is PacketSlot:
                 for i in range(min(other.length, item.length)):
                     other[i] = _move_packet(new, old, item[i], pool)
-            else:
-                _move_array(other, item, _values_used(source, name))
+            elif _move_array(other, item, used := _values_used(source, name)):
+                _move_held(new, old, other, item.length if used is None else used, pool)
         elif isinstance(item, Stateful) and isinstance(other, Stateful):
             _move(new, old, other, item, pool)
 
 
-def _move_array(target: Array[Any], source: Array[Any], used: int | None) -> None:
-    if target.stride == source.stride and target.length == source.length and not target.initial:
-        size = source.size_bytes if used is None else used * source.stride
-        target.view()[:size] = source.view()[:size]
+def _move_array(target: Array[Any], source: Array[Any], used: int | None) -> bool:
+    """Whether they are of one form: then the content is copied as it is."""
+    if target.stride != source.stride or target.length != source.length or target.initial:
+        return False
+    size = source.size_bytes if used is None else used * source.stride
+    target.view()[:size] = source.view()[:size]
+    return True
+
+
+def _slots_in(kind: Any, at: int = 0) -> list[int]:
+    """Where in a record packets are held."""
+    if kind is PacketSlot:
+        return [at]
+    fields = kind.FIELDS.values() if isinstance(kind, type) and issubclass(kind, Struct) else ()
+    return [place for inner, offset in fields for place in _slots_in(inner, at + offset)]
+
+
+def _move_held(new: Router, old: Router, target: Array[Any], used: int, pool: PacketPool) -> None:
+    """The packets that records of an array hold, which was copied: what is there are places in the old memory."""
+    slots = _slots_in(target.kind)
+    if not slots or new.memory is None:
+        return
+    for i in range(used):
+        for place in slots:
+            at = target.offset + i * target.stride + place
+            slot = new.memory.load(at, 8)
+            if slot:
+                new.memory.store(at, 8, _move_list(new, old, slot, pool))
+
+
+def _move_list(new: Router, old: Router, slot: int, pool: PacketPool) -> Any:
+    """A packet and those that are chained to it, in their order; 0 where there is none. What finds no room ends the list."""
+    first = last = 0
+    while slot and old.memory is not None and new.memory is not None:
+        made = _move_packet(new, old, slot, pool)
+        if not made:
+            break
+        if last:
+            new.memory.store(last + META["next"].offset, 8, made)
+        first, last = first or made, made
+        slot = old.memory.load(slot + META["next"].offset, 8)
+    return first
 
 
 def _move_ring(new: Router, old: Router, target: PacketRing, source: PacketRing, pool: PacketPool) -> None:
