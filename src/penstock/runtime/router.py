@@ -36,6 +36,7 @@ from penstock.runtime.hotswap import take_state
 from penstock.runtime.image import Image, ImageCache, LoadedImage
 from penstock.runtime.lane import Lane
 from penstock.runtime.spread import spread
+from penstock.runtime.uncollected import uncollected
 
 if TYPE_CHECKING:
     from penstock.datapath.llvm.lines import Lines, Place
@@ -156,8 +157,9 @@ class Router:
 
     def _make(self) -> None:
         try:
-            self._create()
-            self._configure()
+            with uncollected():
+                self._create()
+                self._configure()
             if self._check_only:
                 return
             self._initialize()
@@ -374,7 +376,8 @@ class Router:
             return cached
         from penstock.datapath.llvm.compile import compile_text, link
 
-        text = self.assembly(lane=lane)
+        with uncollected():
+            text = self.assembly(lane=lane)
         code, entries = link(compile_text(text), [self.root])
         lane.image = Image(code, entries)
         if self.cache is not None:

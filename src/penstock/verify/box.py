@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import gc
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
@@ -16,6 +14,7 @@ from penstock.lang.configuration import Configuration
 from penstock.lang.load import flatten
 from penstock.lang.source import Diagnostics
 from penstock.runtime.router import Router
+from penstock.runtime.uncollected import uncollected
 from penstock.verify.errors import NotDecided
 from penstock.verify.executor import Event, Executor, Run
 from penstock.verify.packet import SymbolicPacket
@@ -25,7 +24,7 @@ from penstock.verify.state import BoxState
 from penstock.verify.substitution import variables
 from penstock.verify.terms import Term, Value, Var
 
-__all__ = ["Box", "Ending", "Step", "uncollected"]
+__all__ = ["Box", "Ending", "Step"]
 
 #: elements that read or write what is outside of a configuration, by what takes their place: an interface of their name
 _SOURCES = ("FromDump", "FromDAGDump", "FromIPSummaryDump", "FromNLANRDump", "FromTcpdump")
@@ -36,18 +35,6 @@ _MAX_VISITS = 16
 _MAX_KNOWN = 20_000
 #: ways with more facts come from long lists of rules, and are not alike
 _MAX_MERGED = 64
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Without searches for cycles: many terms live long and none of them is in one; half of the time went into looking."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
 
 
 class _Any(Sequence[str]):

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penstock.datapath.manyprefixes import distinct, runs
-from penstock.verify.box import Box, Ending, uncollected
+from penstock.runtime.uncollected import uncollected
+from penstock.verify.box import Box, Ending
 from penstock.verify.hosts import make_packet
 from penstock.verify.intervals import Intervals
 from penstock.verify.manyintervals import Labelled

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from penstock.lang.arguments import ArgumentContext, ArgumentError, parse_prefix
-from penstock.verify.box import Box, Ending, Step, uncollected
+from penstock.runtime.uncollected import uncollected
+from penstock.verify.box import Box, Ending, Step
 from penstock.verify.budget import check_budget
 from penstock.verify.errors import NotDecided
 from penstock.verify.intervals import Intervals

@@ -6,10 +6,9 @@ import functools
 import struct
 from typing import Any
 
+from penstock.datapath.llvm.emit import LARGE_TEXT_BYTES
+
 __all__ = ["CompileError", "compile_text", "link"]
-
-
-_LARGE_TEXT_BYTES = 600_000
 
 
 class CompileError(Exception):
@@ -34,7 +33,7 @@ def compile_text(text: str) -> bytes:
     """An ELF object file from LLVM assembly."""
     import llvmlite.binding as llvm
 
-    is_large = len(text) > _LARGE_TEXT_BYTES
+    is_large = len(text) > LARGE_TEXT_BYTES
     machine = _target_machine(1 if is_large else 2)
     try:
         module = llvm.parse_assembly(text)

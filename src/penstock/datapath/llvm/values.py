@@ -18,7 +18,9 @@ __all__ = ["values_of"]
 
 @functools.cache
 def _operand_names(cls: Any) -> tuple[str, ...]:
-    """The attributes of an operation that can hold expressions, locals, places or addresses."""
+    """The attributes of an operation that can hold expressions, locals, places or addresses; none of what is no operation."""
+    if cls.__module__ != ir.__name__ or cls is ir.Function or not is_dataclass(cls):
+        return ()
     return tuple(f.name for f in fields(cls) if f.name not in ("line", "type", "op", "name", "owner", "kind", "function"))
 
 
@@ -27,14 +29,14 @@ def _locals_in(item: Any) -> Iterator[int]:
     work = [item]
     while work:
         part = work.pop()
-        if isinstance(part, ir.Local):
+        cls: Any = type(part)
+        if cls is ir.Local:
             yield part.number
-        elif isinstance(part, (tuple, list)):
+        elif cls is tuple or cls is list:
             work += part
-        elif isinstance(part, ir.Function):
-            continue
-        elif is_dataclass(part) and not isinstance(part, type) and type(part).__module__ == ir.__name__:
-            work += [getattr(part, name) for name in _operand_names(type(part))]
+        else:
+            for name in _operand_names(cls):
+                work.append(getattr(part, name))
 
 
 def values_of(function: ir.Function) -> frozenset[int]:
