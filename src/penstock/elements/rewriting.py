@@ -50,6 +50,8 @@ class Rewriter(RewritingElement):
     #: whether ports are rewritten, and are part of a flow
     with_ports: ClassVar[bool] = True
     with_destination: ClassVar[bool] = True
+    #: what is remembered of a flow's direction
+    flow_kind: ClassVar[type[Flow]] = Flow
 
     def setup(self, inputs: tuple[str, ...], capacity: int, *, guarantee: float, first: float, streaming: float, done: float,
               tcp_guarantee: float | None = None, tcp_first: float | None = None, tcp_streaming: float | None = None,
@@ -62,7 +64,7 @@ class Rewriter(RewritingElement):
             first if tcp_first is None else tcp_first, streaming if tcp_streaming is None else tcp_streaming, done)))
         self.guarantee = ticks(guarantee)
         self.tcp_guarantee = ticks(guarantee if tcp_guarantee is None else tcp_guarantee)
-        self.table = Table((u32, u32, u32, u8), Flow, 2 * capacity)
+        self.table = Table((u32, u32, u32, u8), self.flow_kind, 2 * capacity)
         self.watch()
 
     def add_handlers(self) -> None:

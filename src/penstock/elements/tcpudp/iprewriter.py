@@ -1,7 +1,8 @@
 """IPRewriter, TCPRewriter and UDPRewriter: network address and port translation (NAPT)."""
 
-from penstock.elements import NONE, Packet, datapath
-from penstock.elements.rewriting import Rewriter
+from penstock.datapath.checksum import checksum_apply, fold, word_delta
+from penstock.elements import NONE, Packet, datapath, u32
+from penstock.elements.rewriting import Flow, Rewriter
 from penstock.lang.arguments import Raw, Seconds, UInt32
 
 __all__ = ["IPRewriter", "TCPRewriter", "UDPRewriter"]
@@ -96,8 +97,16 @@ class UDPRewriter(IPRewriter):
     protocols = (17,)
 
 
+class _MovedFlow(Flow):
+    """By how much sequence numbers are moved: before ``turn``, and from there on. Bytes were put in or taken out there."""
+
+    turn: u32
+    moved_before: u32
+    moved: u32
+
+
 class TCPRewriter(IPRewriter):
-    """IPRewriter for TCP alone.
+    """IPRewriter for TCP alone; other elements may lengthen or shorten what a flow carries (FTPPortMapper).
 
     Arguments:
         INPUTSPEC, ...: as IPRewriter's, and so is every other argument.
@@ -112,3 +121,50 @@ class TCPRewriter(IPRewriter):
     """
 
     protocols = (6,)
+    flow_kind = _MovedFlow
+
+    @datapath
+    def fill(self, i: u32, peer: u32, old: tuple[int, int, int], new: tuple[int, int, int], output: u32, forward: bool) -> None:
+        IPRewriter.fill(self, i, peer, old, new, output, forward)
+        flow = self.table.slots[i].value
+        flow.turn = 0
+        flow.moved_before = 0
+        flow.moved = 0
+
+    @datapath
+    def move_sequence(self, i: u32, sequence: u32, by: u32) -> None:
+        """What the flow's direction ``i`` sends behind this sequence number comes ``by`` bytes later (modulo 2^32) than it was sent.
+
+        The same packet once more changes nothing.
+        """
+        flow = self.table.slots[i].value
+        if by != 0 and flow.turn != sequence + 1:
+            flow.moved_before = flow.moved
+            flow.moved = flow.moved + by
+            flow.turn = sequence + 1
+
+    @datapath
+    def rewrite(self, p: Packet, i: u32) -> None:
+        if p.transport.has(0, 18):
+            flow = self.table.slots[i].value
+            peer = self.table.slots[flow.peer].value
+            if (flow.moved | flow.moved_before | peer.moved | peer.moved_before) != 0:
+                self.move(p, i)
+        IPRewriter.rewrite(self, p, i)
+
+    @datapath
+    def move(self, p: Packet, i: u32) -> None:
+        flow = self.table.slots[i].value
+        peer = self.table.slots[flow.peer].value
+        sequence: u32 = p.tcp.sequence
+        acknowledged: u32 = p.tcp.acknowledgement
+        later: u32 = sequence + (u32(flow.moved) if sequence - flow.turn < 0x8000_0000 else u32(flow.moved_before))
+        sent: u32 = acknowledged
+        if (p.tcp.flags & 16) != 0:
+            # What the peer has sent, as it counts: before or behind the place where its numbers were moved.
+            sent = acknowledged - peer.moved
+            if sent - peer.turn >= 0x8000_0000:
+                sent = acknowledged - peer.moved_before
+        p.tcp.sequence = later
+        p.tcp.acknowledgement = sent
+        p.tcp.checksum = checksum_apply(p.tcp.checksum, fold(word_delta(sequence, later) + word_delta(acknowledged, sent)))

@@ -1,0 +1,1 @@
+"""Elements that look into what applications say to each other."""
