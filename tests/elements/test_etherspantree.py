@@ -134,3 +134,20 @@ def test_two_links_to_a_bridge_of_the_kernel(kernel_is_root: bool) -> None:
             assert mine == ["forwarding designated"] * 2 and sorted(theirs) == ["blocking", "forwarding"]
     finally:
         subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+
+
+def test_messages_are_shown_to_people(capfd: pytest.CaptureFixture[str]) -> None:
+    text = ("in_ :: Suppressor; out :: Suppressor; s :: EtherSwitch; tree :: EtherSpanTree(2:0:0:0:0:1, in_, out, s, PRIORITY 7);"
+            "Idle -> [0] in_ [0] -> [0] s [0] -> [0] out [0] -> Discard; Idle -> [1] in_ [1] -> [1] s [1] -> [1] out [1] -> Discard;"
+            "Idle -> [0] tree [0] -> DebugBridge(left, 2) -> Discard; Idle -> [1] tree [1] -> DebugBridge -> DebugBridge(no, 0) -> Discard;"
+            r"InfiniteSource(DATA \<0180c2000000 020000000002 0007 424203 0000 00 80 >, LIMIT 1) -> DebugBridge(change) -> Discard;"
+            r"InfiniteSource(DATA \<0180c2000000 020000000003 0007 424203 0000 00 02 >, LIMIT 1) -> DebugBridge(odd) -> Discard;"
+            "InfiniteSource(LIMIT 1) -> DebugBridge(other) -> Discard; Script(wait 1s, stop)")
+    with Router.from_text(text, simulated_start_ns=10**18) as router:
+        router.run()
+    assert sorted(capfd.readouterr().err.splitlines()) == [
+        "02-00-00-00-00-01 configuration", "change: 02-00-00-00-00-02 topology change",
+        "left: 02-00-00-00-00-01 configuration: root 7 02-00-00-00-00-01 cost 0 bridge 7 02-00-00-00-00-01 port 0x8001"
+        " age 0 of 20 s, hello 2 s, forward delay 15 s",
+        "odd: 02-00-00-00-00-03 unknown message (21 bytes, type 2)",
+    ]

@@ -46,6 +46,8 @@ class Driver(Stateful):
     next_expiry: u64
     faults: u64
     steps: u64
+    #: steps since one that did something
+    fruitless: u32
     has_posts: u32
 
     def __init__(self, clock: Clock):
@@ -231,6 +233,7 @@ class Driver(Stateful):
             self.current = task
             worked = dispatch(task, self.targets)
             self.current = NOBODY
+            self.fruitless = u32(0) if worked else self.fruitless + 1
             if self.scheduled[task] != 0:
                 self.passes[task] = self.passes[task] + self.strides[task]
                 self.insert(task)

@@ -49,8 +49,8 @@ def _search(element: Element, port: int, *, upstream: bool) -> Signal:
                 (beyond if is_beyond else found)[id(notifier)] = notifier
                 continue
             held = peer.held_notifier(peer_port) if upstream else None
-            if held is not None and not is_beyond:
-                found[id(held)] = held
+            if held is not None:
+                (beyond if is_beyond else found)[id(held)] = held
             if upstream:
                 nexts = [i for i in range(peer.ninputs) if flow_reaches(peer.flow, i, peer_port)]
                 boundary = any(peer.input_codes[i] == "h" for i in nexts)

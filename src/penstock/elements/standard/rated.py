@@ -5,6 +5,7 @@ from penstock.elements import (
     Array,
     ConfigureError,
     Element,
+    Notifier,
     Packet,
     Stateful,
     Task,
@@ -13,6 +14,7 @@ from penstock.elements import (
     datapath,
     i64,
     u8,
+    u32,
     u64,
 )
 from penstock.elements.signals import downstream_signal, upstream_signal
@@ -26,18 +28,27 @@ __all__ = [
     "Shaper",
 ]
 
-#: tokens are counted in 2^-32 of a unit a nanosecond: exact enough for 2^32 units a second
-_UNIT = 1 << 32
 _BURST_NS = 20_000_000
+#: so much credit a bucket may hold, or get or spend at once: sums stay below 2^63
+_MOST = 1 << 61
+_FRACTION_BITS, _AMOUNT_BITS = 20, 16
 
 
 class TokenBucket(Stateful):
-    """Tokens that arrive at a rate and are kept up to a burst. One token is one packet, or one byte."""
+    """Tokens that arrive at a rate and are kept up to a burst. One token is one packet, or one byte.
 
-    tokens: u64
+    Counted is the time that tokens take to come (the virtual scheduling of ATM Forum's GCRA), in parts of a nanosecond: exact at any
+    rate. A bucket may be in debt: a packet of more bytes than a burst goes, too, and is paid for afterwards.
+    """
+
+    credit: i64
     updated_ns: u64
-    rate_32: u64
-    capacity: u64
+    #: of one token
+    cost: i64
+    capacity: i64
+    fraction_bits: u32
+    #: in that time so much credit comes that it makes no difference
+    longest_ns: u64
 
     def __init__(self, clock: Clock, rate: float, burst: float | None = None):
         self.clock = clock
@@ -46,44 +57,46 @@ class TokenBucket(Stateful):
     def set_rate(self, rate: float, burst: float | None = None) -> None:
         """``rate`` in tokens a second; ``burst`` in tokens, by default 20 ms of them, at least one."""
         self.rate = rate
-        self.rate_32 = min(int(rate * _UNIT / 1e9), (1 << 63) - 1)
-        tokens = burst if burst is not None else max(1.0, rate * _BURST_NS / 1e9)
-        self.capacity = int(min(tokens, (1 << 31) - 1) * _UNIT)
+        cost_ns = 1e9 / rate if rate > 0 else float(_MOST)
+        bits = _FRACTION_BITS
+        while bits and cost_ns * 2.0 ** (bits + _AMOUNT_BITS) > _MOST:
+            bits -= 1
+        self.fraction_bits, self.longest_ns = bits, _MOST >> bits
+        self.cost = max(min(round(cost_ns * 2.0**bits), _MOST), 1)
+        tokens = max(1.0, rate * _BURST_NS / 1e9 if burst is None else burst)
+        self.capacity = int(min(tokens * self.cost, _MOST))
 
     @datapath
     def refill(self) -> None:
         now = self.clock.now()
         if self.updated_ns == 0:
             self.updated_ns = now
-            self.tokens = _UNIT
-        passed = now - self.updated_ns
+            self.credit = self.cost
+        passed = min(now - self.updated_ns, self.longest_ns)
         self.updated_ns = now
-        if passed > 1_000_000_000:
-            self.tokens = self.capacity
-        else:
-            more = self.tokens + passed * self.rate_32
-            self.tokens = min(more, self.capacity)
+        more = self.credit + i64(passed << self.fraction_bits)
+        self.credit = min(more, self.capacity)
 
     @datapath
-    def has(self, amount: u64) -> bool:
-        return self.tokens >= amount * _UNIT
+    def has_one(self) -> bool:
+        return self.credit >= self.cost
 
     @datapath
-    def remove(self, amount: u64) -> None:
-        """Take tokens; what is not there is owed no longer."""
-        if self.tokens >= amount * _UNIT:
-            self.tokens -= amount * _UNIT
-        else:
-            self.tokens = 0
+    def covers(self, amount: u32) -> bool:
+        """Whether so many tokens are there; or all that can be, where those are fewer."""
+        return self.credit >= min(i64(amount) * self.cost, self.capacity)
 
     @datapath
-    def wait_ns(self, amount: u64) -> u64:
-        """How long until ``amount`` tokens are there."""
-        if self.tokens >= amount * _UNIT:
+    def remove(self, amount: u32) -> None:
+        """Take tokens, also those that are not there yet."""
+        self.credit -= i64(amount) * self.cost
+
+    @datapath
+    def wait_ns(self) -> u64:
+        """How long until there is a token."""
+        if self.credit >= self.cost:
             return u64(0)
-        if self.rate_32 == 0:
-            return u64(1_000_000_000)
-        return (amount * _UNIT - self.tokens) // self.rate_32 + 1
+        return (u64(self.cost - self.credit) >> self.fraction_bits) + 1
 
 
 class RatedSource(EndingSource):
@@ -127,9 +140,14 @@ class RatedSource(EndingSource):
         self.buffer_bytes = len(data)
         self.store = Array(u8, max(len(data), 1), data)
         self.is_push = self.output_codes[0] == "h"
+        self.timer = Timer(self)
+        #: who pulls need not ask before
+        self.ready = Notifier(active=True)
         if self.is_push:
             self.task = Task(self, active=active)
-            self.timer = Timer(self)
+
+    def empty_notifier(self, port: int) -> Notifier:
+        return self.ready
 
     def initialize(self) -> None:
         if self.is_push:
@@ -148,8 +166,11 @@ class RatedSource(EndingSource):
         self.add_read("length", lambda: len(self.content))
 
     def _wake(self) -> None:
-        if self.is_push and self.active:
-            self.task.reschedule()
+        if self.active:
+            if self.is_push:
+                self.task.reschedule()
+            else:
+                self.ready.wake()
 
     def _reset(self, text: str) -> None:
         self.count = 0
@@ -188,7 +209,10 @@ class RatedSource(EndingSource):
 
     @datapath
     def run_timer(self) -> bool:
-        self.task.reschedule()
+        if self.is_push:
+            self.task.reschedule()
+        else:
+            self.ready.wake()
         return True
 
     @datapath
@@ -199,14 +223,14 @@ class RatedSource(EndingSource):
             self.end()
             return False
         self.bucket.refill()
-        if not self.bucket.has(u64(1)):
-            self.timer.schedule_after(self.bucket.wait_ns(u64(1)))
+        if not self.bucket.has_one():
+            self.timer.schedule_after(self.bucket.wait_ns())
             return False
         if not self.room.active():
             return False
         p = self.make()
         if p is not None:
-            self.bucket.remove(u64(1))
+            self.bucket.remove(u32(1))
             self.count += 1
             self.output(0).push(p)
         self.task.reschedule()
@@ -217,12 +241,16 @@ class RatedSource(EndingSource):
         if not self.active:
             return None
         if self.finished():
+            self.ready.sleep()
             self.end()
             return None
         self.bucket.refill()
-        if not self.bucket.has(u64(1)):
+        if not self.bucket.has_one():
+            self.ready.sleep()
+            self.timer.schedule_after(self.bucket.wait_ns())
             return None
-        self.bucket.remove(u64(1))
+        self.ready.active = True
+        self.bucket.remove(u32(1))
         self.count += 1
         return self.make()
 
@@ -261,7 +289,6 @@ class RatedUnqueue(_Limited):
     processing = "l/h"
 
     active: boolean
-    owed: u64
 
     def configure(self, rate: float, *, burst_duration: Seconds | None = None, burst_size: int | None = None,
                   active: bool = True) -> None:
@@ -300,20 +327,15 @@ class RatedUnqueue(_Limited):
             return False
         self.bucket.refill()
         # With bytes, a packet goes when the bucket is not in debt; its length is paid for afterwards.
-        need = max(self.owed, 1)
-        if not self.bucket.has(need):
-            self.timer.schedule_after(self.bucket.wait_ns(need))
+        if not self.bucket.has_one():
+            self.timer.schedule_after(self.bucket.wait_ns())
             return False
         p = self.input(0).pull()
         if p is None:
             if self.signal.active():
                 self.task.reschedule()
             return False
-        if self.counts_bytes:
-            self.bucket.remove(self.owed)
-            self.owed = p.length
-        else:
-            self.bucket.remove(u64(1))
+        self.bucket.remove(p.length if self.counts_bytes else u32(1))
         self.output(0).push(p)
         self.task.reschedule()
         return True
@@ -365,11 +387,11 @@ class RatedSplitter(_Limited):
 
     @datapath
     def push(self, port: int, p: Packet) -> None:
-        amount: u64 = 1
+        amount: u32 = 1
         if self.counts_bytes:
-            amount = u64(p.length)
+            amount = p.length
         self.bucket.refill()
-        if self.bucket.has(amount):
+        if self.bucket.covers(amount):
             self.bucket.remove(amount)
             self.output(0).push(p)
         else:
@@ -414,25 +436,37 @@ class Shaper(_Limited):
     ports = "1/1"
     processing = "l/l"
 
-    owed: u64
-
     def configure(self, rate: float) -> None:
+        self.setup(rate)
+
+    def setup(self, rate: float) -> None:
         self.bucket = TokenBucket(self.clock, rate)
+        self.ready = Notifier(active=True)
+        self.timer = Timer(self)
+
+    def initialize(self) -> None:
+        self.signal = upstream_signal(self, 0, None)
+
+    def held_notifier(self, port: int) -> Notifier:
+        return self.ready
+
+    @datapath
+    def run_timer(self) -> bool:
+        self.ready.wake()
+        return True
 
     @datapath
     def pull(self, port: int) -> Packet | None:
         self.bucket.refill()
-        need = max(self.owed, 1)
-        if not self.bucket.has(need):
+        if not self.bucket.has_one():
+            # Who pulls may sleep until then, whatever is in front.
+            self.timer.schedule_after(self.bucket.wait_ns())
+            self.ready.sleep()
             return None
         p = self.input(0).pull()
-        if p is None:
-            return None
-        if self.counts_bytes:
-            self.bucket.remove(self.owed)
-            self.owed = p.length
-        else:
-            self.bucket.remove(u64(1))
+        if p is not None:
+            self.bucket.remove(p.length if self.counts_bytes else u32(1))
+        self.ready.active = self.signal.active()
         return p
 
 
@@ -452,6 +486,6 @@ class BandwidthShaper(Shaper):
     counts_bytes = True
 
     def configure(self, rate: Bandwidth) -> None:
-        self.bucket = TokenBucket(self.clock, rate)
+        self.setup(rate)
 
 
