@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from penstock.datapath.host import HostSource
 from penstock.datapath.packet import Packet
-from penstock.datapath.sched import Task
+from penstock.datapath.sched import Notifier, Task
 from penstock.datapath.source import datapath
 from penstock.elements.element import Element
 from penstock.elements.signals import downstream_signal, upstream_signal
@@ -35,8 +35,13 @@ class HostFedSource(EndingSource):
         self.source = HostSource()
         self.buffer_bytes = 65536
         self.is_push = self.output_codes[0] == "h"
+        #: who pulls need not ask before
+        self.ready = Notifier(active=True)
         if self.is_push:
             self.task = Task(self, active=False)
+
+    def empty_notifier(self, port: int) -> Notifier:
+        return self.ready
 
     def listen(self) -> None:
         """To be called from ``initialize``."""
@@ -59,6 +64,8 @@ class HostFedSource(EndingSource):
     def wake(self) -> None:
         if self.is_push:
             self.task.reschedule()
+        else:
+            self.ready.wake()
 
     def add_handlers(self) -> None:
         self.add_data("count", "count")
@@ -114,15 +121,16 @@ class HostFedSource(EndingSource):
 
     @datapath
     def pull(self, port: int) -> Packet | None:
-        if not self.active:
-            return None
-        for _ in range(self.burst):
-            if self.source.written == self.source.read:
-                break
-            p = self.take_one()
-            if p is not None:
-                return p
-        self.at_end()
+        if self.active:
+            for _ in range(self.burst):
+                if self.source.written == self.source.read:
+                    break
+                p = self.take_one()
+                if p is not None:
+                    return p
+            self.at_end()
+        if not self.active or self.source.written == self.source.read:
+            self.ready.sleep()
         return None
 
 

@@ -2,7 +2,6 @@
 
 from penstock.datapath.clock import Clock
 from penstock.elements import (
-    Array,
     ConfigureError,
     Element,
     Notifier,
@@ -13,15 +12,12 @@ from penstock.elements import (
     boolean,
     datapath,
     i64,
-    u8,
     u32,
     u64,
 )
-from penstock.elements.signals import downstream_signal, upstream_signal
-from penstock.elements.sourceend import EndingSource
-from penstock.elements.standard.infinitesource import DEFAULT_DATA
-from penstock.lang.arguments import Bandwidth, Bytes, Seconds, parse_bandwidth, parse_bool, parse_int, unparse_bandwidth
-from penstock.lang.text import unquote
+from penstock.elements.contentsource import DEFAULT_DATA, ContentSource
+from penstock.elements.signals import upstream_signal
+from penstock.lang.arguments import Bandwidth, Bytes, Seconds, parse_bandwidth, parse_bool, unparse_bandwidth
 
 __all__ = [
     "BandwidthRatedSplitter", "BandwidthRatedUnqueue", "BandwidthShaper", "RatedSource", "RatedSplitter", "RatedUnqueue",
@@ -99,7 +95,7 @@ class TokenBucket(Stateful):
         return (u64(self.cost - self.credit) >> self.fraction_bits) + 1
 
 
-class RatedSource(EndingSource):
+class RatedSource(ContentSource):
     """Make packets at a rate.
 
     Arguments:
@@ -119,93 +115,33 @@ class RatedSource(EndingSource):
         RatedSource(DATA "hello", RATE 1000, LIMIT 3, STOP true) -> Print -> Discard;
     """
 
-    ports = "0/1"
-    may_generate = True
-
-    count: u64
-    limit: i64
-    active: boolean
-
     def configure(self, data: Bytes = DEFAULT_DATA, rate: float = 10, limit: int = -1, active: bool = True, *,
                   length: int = 0, stop: bool = False, bandwidth: Bandwidth | None = None, end_call: str = "") -> None:
-        if length and data:
-            data = (data * (length // len(data) + 1))[:length]
+        size = length or len(data)
         if bandwidth is not None:
-            rate = bandwidth / max(len(data), 1)
+            rate = bandwidth / max(size, 1)
         if rate < 0 or rate > 1e9:
             raise ConfigureError("RATE: out of range, bound 1000000000")
-        self.content, self.limit, self.active = data, limit, active
         self.set_end(stop, end_call)
+        self.set_content(data, length, limit, active)
         self.bucket = TokenBucket(self.clock, rate)
-        self.buffer_bytes = len(data)
-        self.store = Array(u8, max(len(data), 1), data)
-        self.is_push = self.output_codes[0] == "h"
         self.timer = Timer(self)
-        #: who pulls need not ask before
-        self.ready = Notifier(active=True)
-        if self.is_push:
-            self.task = Task(self, active=active)
-
-    def empty_notifier(self, port: int) -> Notifier:
-        return self.ready
-
-    def initialize(self) -> None:
-        if self.is_push:
-            self.room = downstream_signal(self, 0, self.task)
 
     def add_handlers(self) -> None:
-        self.add_data("count", "count")
-        self.add_write("reset", self._reset, flags="b")
+        super().add_handlers()
         self.add_read("rate", lambda: f"{self.bucket.rate:g}")
         self.add_write("rate", self._set_rate)
-        self.add_read("limit", lambda: self.limit)
-        self.add_write("limit", self._set_limit)
-        self.add_read("active", lambda: bool(self.active), flags="c")
-        self.add_write("active", self._set_active)
-        self.add_read("data", lambda: self.content.decode("latin-1"), flags="%")
-        self.add_read("length", lambda: len(self.content))
-
-    def _wake(self) -> None:
-        if self.active:
-            if self.is_push:
-                self.task.reschedule()
-            else:
-                self.ready.wake()
-
-    def _reset(self, text: str) -> None:
-        self.count = 0
-        self.ended = False
-        self._wake()
 
     def _set_rate(self, text: str) -> None:
         self.bucket.set_rate(float(text))
-        self._wake()
-
-    def _set_limit(self, text: str) -> None:
-        self.limit = parse_int(text.strip())
-        self.ended = False
-        self._wake()
-
-    def _set_active(self, text: str) -> None:
-        self.active = parse_bool(unquote(text.strip()))
-        self._wake()
+        self.wake_up()
 
     @datapath
     def make(self) -> Packet | None:
-        return self.copy_content()
-
-    @datapath
-    def copy_content(self) -> Packet | None:
-        p = self.pool.allocate(len(self.content))
-        if p is None:
-            return None
-        p.data.load_from(self.store, 0, 0, len(self.content))
-        p.timestamp = self.clock.now()
+        p = self.copy_content()
+        if p is not None:
+            p.timestamp = self.clock.now()
         return p
-
-    @datapath
-    def finished(self) -> bool:
-        return self.limit >= 0 and self.count >= u64(self.limit)
 
     @datapath
     def run_timer(self) -> bool:

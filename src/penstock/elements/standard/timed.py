@@ -1,7 +1,7 @@
 """TimedSource, TimedSink and TimedUnqueue: packets at intervals."""
 
 from penstock.elements import Array, ConfigureError, Element, Timer, boolean, datapath, i64, u8, u64
-from penstock.elements.standard.infinitesource import DEFAULT_DATA
+from penstock.elements.contentsource import DEFAULT_DATA
 from penstock.lang.arguments import Bytes, Seconds, parse_bool, parse_seconds
 
 __all__ = ["TimedSink", "TimedSource", "TimedUnqueue"]

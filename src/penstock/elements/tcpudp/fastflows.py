@@ -42,6 +42,7 @@ class _Flows(RatedSource):
         p = self.copy_content()
         if p is None:
             return None
+        p.timestamp = self.clock.now()
         port = _FIRST_PORT + self.current
         p.data.u16[34] = port
         if self.has_checksum:
