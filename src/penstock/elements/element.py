@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from penstock.datapath.clock import Clock, Random
 from penstock.datapath.host import HostPacket, HostRing
@@ -19,6 +19,8 @@ from penstock.packet.layout import DEFAULT_HEADROOM
 
 if TYPE_CHECKING:
     from penstock.runtime.router import Router
+
+E = TypeVar("E", bound="Element")
 
 __all__ = ["ConfigureError", "Element", "Handler", "HandlerError", "HandlerLookupError", "text_of"]
 
@@ -226,6 +228,13 @@ class Element(Stateful):
         self.driver.attention = 1
 
     # The graph
+
+    def named(self, name: str, kind: type[E], *, keyword: str = "", noun: str = "") -> E:
+        """Another element, by the name that this one's configuration has for it; ConfigureError where it is none of ``kind``."""
+        found = self.router.find(name, self.name)
+        if not isinstance(found, kind):
+            raise ConfigureError((f"{keyword}: " if keyword else "") + f"'{name}' is no {noun or kind.__name__}")
+        return found
 
     def downstream(self, port: int) -> Iterator[tuple[Element, int]]:
         for index, peer_port in self.output_peers[port]:

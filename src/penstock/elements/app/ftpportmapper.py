@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 from penstock.datapath.checksum import checksum_finish, pseudo_header_sum
 from penstock.elements import NONE, ConfigureError, Element, Packet, abstraction, datapath, u32, u64
 from penstock.elements.rewriter_patterns import parse_input
@@ -17,8 +15,6 @@ __all__ = ["FTPPortMapper"]
 #: ``PORT`` and a blank, six numbers of up to three digits, five commas, and the end of the line
 _COMMAND_BYTES, _LONGEST_BYTES = 5, 30
 _NUMBERS = 6
-
-R = TypeVar("R", bound=IPRewriter)
 
 
 class FTPPortMapper(Element):
@@ -53,8 +49,8 @@ class FTPPortMapper(Element):
     asked_port: u32
 
     def configure(self, control_rewriter: ElementName, data_rewriter: ElementName, data_pattern: Raw) -> None:
-        self.control = self._named(control_rewriter, TCPRewriter)
-        self.data = self._named(data_rewriter, IPRewriter)
+        self.control = self.named(control_rewriter, TCPRewriter)
+        self.data = self.named(data_rewriter, IPRewriter)
         if 6 not in self.data.protocols:
             raise ConfigureError(f"'{data_rewriter}' does not rewrite TCP")
         try:
@@ -64,12 +60,6 @@ class FTPPortMapper(Element):
             raise ConfigureError(f"DATA_PATTERN: {error}") from None
         if self.spec.kind != "pattern":
             raise ConfigureError(f"DATA_PATTERN: a pattern is expected, not '{words[0]}'")
-
-    def _named(self, name: str, kind: type[R]) -> R:
-        found = self.router.find(name, self.name)
-        if not isinstance(found, kind):
-            raise ConfigureError(f"'{name}' is no {kind.__name__}")
-        return found
 
     def add_handlers(self) -> None:
         self.add_data("count", "count")

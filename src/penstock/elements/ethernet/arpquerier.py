@@ -1,6 +1,6 @@
 """ARPQuerier."""
 
-from penstock.elements import NONE, ConfigureError, Element, HandlerError, Packet, Timer, abstraction, datapath, u8, u32, u64
+from penstock.elements import NONE, Element, HandlerError, Packet, Timer, abstraction, datapath, u8, u32, u64
 from penstock.elements.arpstore import ARPStore
 from penstock.elements.ethernet.arptable import ARPTable
 from penstock.lang.arguments import ElementName, Seconds, UInt32, Word, parse_ether, parse_ip, unparse_ip
@@ -75,10 +75,7 @@ class ARPQuerier(Element):
 
     def initialize(self) -> None:
         if not self.owns:
-            found = self.router.find(self.table_name, self.name)
-            if not isinstance(found, ARPTable):
-                raise ConfigureError(f"TABLE: '{self.table_name}' is no ARPTable")
-            self.store = found.store
+            self.store = self.named(self.table_name, ARPTable, keyword="TABLE").store
 
     def add_handlers(self) -> None:
         def address(text: str) -> int:

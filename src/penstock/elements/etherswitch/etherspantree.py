@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from penstock.elements import Array, ConfigureError, Element, Packet, Struct, Timer, datapath, u8, u16, u32, u64
 from penstock.elements.etherswitch.etherswitch import EtherSwitch
@@ -21,8 +21,6 @@ _STATES = ("blocking", "listening", "learning", "forwarding")
 _TICK_NS = 100_000_000
 _UNIT_NS = 1_000_000_000 // 256
 _NOBODY = 0xFFFF_FFFF
-
-E = TypeVar("E", bound=Element)
 
 
 class _Port(Struct):
@@ -102,18 +100,12 @@ class EtherSpanTree(Element):
         self.identity = priority << 48 | addr
         self.my_hello_ns, self.my_age_ns, self.my_delay_ns = (int(t * 1e9) for t in (hello, max_age, forward_delay))
         self.table = Array(_Port, self.ninputs)
-        self.before, self.behind = (self._named(name, Suppressor) for name in (input_suppressor, output_suppressor))
+        self.before, self.behind = (self.named(name, Suppressor) for name in (input_suppressor, output_suppressor))
         for element in (self.before, self.behind):
             if element.ninputs != self.ninputs:
                 raise ConfigureError(f"'{element.name}' has {element.ninputs} inputs, and {self.ninputs} ports are here")
-        self.switch = self._named(switch, EtherSwitch)
+        self.switch = self.named(switch, EtherSwitch)
         self.timer = Timer(self)
-
-    def _named(self, name: str, kind: type[E]) -> E:
-        found = self.router.find(name, self.name)
-        if not isinstance(found, kind):
-            raise ConfigureError(f"'{name}' is no {kind.__name__}")
-        return found
 
     def initialize(self) -> None:
         self.timeout_ns = int(self.switch.timeout_ns)

@@ -108,10 +108,7 @@ class ICMPRewriter(Element):
     def initialize(self) -> None:
         self.maps: list[Rewriter] = []
         for name in self.names:
-            element = self.router.find(name, self.name)
-            if not isinstance(element, Rewriter):
-                raise ConfigureError(f"MAPS: '{name}' is no rewriter")
-            self.maps.append(element)
+            self.maps.append(self.named(name, Rewriter, keyword="MAPS", noun="rewriter"))
 
     def add_handlers(self) -> None:
         self.add_data("count", "count")

@@ -164,10 +164,7 @@ class IPMulticastFilter(Element):
         self.querier_name = querier
 
     def initialize(self) -> None:
-        found = self.router.find(self.querier_name, self.name)
-        if not isinstance(found, Membership):
-            raise ConfigureError(f"QUERIER: '{self.querier_name}' is no IGMPQuerier or MLDQuerier")
-        self.querier = found
+        self.querier = self.named(self.querier_name, Membership, keyword="QUERIER", noun="IGMPQuerier or MLDQuerier")
 
     def add_handlers(self) -> None:
         self.add_data("count", "count")

@@ -1,6 +1,7 @@
 """DelayUnqueue, DelayShaper and LinkUnqueue: packets that come out later."""
 
-from penstock.elements import ConfigureError, Element, Notifier, Packet, PacketRing, PacketSlot, Task, Timer, datapath, take, u64
+from penstock.elements import ConfigureError, Element, Packet, PacketRing, PacketSlot, Task, Timer, datapath, take, u64
+from penstock.elements.shaping import ShapingElement
 from penstock.elements.signals import upstream_signal
 from penstock.lang.arguments import Bandwidth, Seconds, parse_bandwidth, parse_seconds, unparse_bandwidth
 
@@ -82,7 +83,7 @@ class DelayUnqueue(_Delay):
         return True
 
 
-class DelayShaper(_Delay):
+class DelayShaper(ShapingElement, _Delay):
     """Let each packet be pulled DELAY after its timestamp.
 
     Arguments:
@@ -95,23 +96,9 @@ class DelayShaper(_Delay):
         InfiniteSource(LIMIT 3) -> Queue -> DelayShaper(10ms) -> Unqueue -> Discard;
     """
 
-    processing = "l/l"
-
     def configure(self, delay: Seconds) -> None:
         super().configure(delay)
-        self.ready = Notifier()
-        self.timer = Timer(self)
-
-    def initialize(self) -> None:
-        self.signal = upstream_signal(self, 0, None)
-
-    def held_notifier(self, port: int) -> Notifier:
-        return self.ready
-
-    @datapath
-    def run_timer(self) -> bool:
-        self.ready.wake()
-        return True
+        self.set_shaper()
 
     @datapath
     def pull(self, port: int) -> Packet | None:
@@ -119,12 +106,10 @@ class DelayShaper(_Delay):
         if p is not None:
             due = p.timestamp + self.delay_ns
             if self.clock.now() < due:
-                # Who pulls may sleep until then, whatever is in front.
                 self.held = p
-                self.timer.schedule_at(due)
-                self.ready.sleep()
+                self.rest_until(due)
                 return None
-        self.ready.active = self.signal.active()
+        self.go_on()
         return p
 
 

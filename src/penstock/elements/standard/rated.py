@@ -4,7 +4,6 @@ from penstock.datapath.clock import Clock
 from penstock.elements import (
     ConfigureError,
     Element,
-    Notifier,
     Packet,
     Stateful,
     Task,
@@ -16,6 +15,7 @@ from penstock.elements import (
     u64,
 )
 from penstock.elements.contentsource import DEFAULT_DATA, ContentSource
+from penstock.elements.shaping import ShapingElement
 from penstock.elements.signals import upstream_signal
 from penstock.lang.arguments import Bandwidth, Bytes, Seconds, parse_bandwidth, parse_bool, unparse_bandwidth
 
@@ -356,7 +356,7 @@ class BandwidthRatedSplitter(RatedSplitter):
         self.bucket = TokenBucket(self.clock, rate, burst)
 
 
-class Shaper(_Limited):
+class Shaper(ShapingElement, _Limited):
     """Let packets be pulled at most at a rate.
 
     Arguments:
@@ -369,40 +369,23 @@ class Shaper(_Limited):
         InfiniteSource(LIMIT 3) -> Queue -> Shaper(1000) -> Unqueue -> Discard;
     """
 
-    ports = "1/1"
-    processing = "l/l"
-
     def configure(self, rate: float) -> None:
         self.setup(rate)
 
     def setup(self, rate: float) -> None:
         self.bucket = TokenBucket(self.clock, rate)
-        self.ready = Notifier(active=True)
-        self.timer = Timer(self)
-
-    def initialize(self) -> None:
-        self.signal = upstream_signal(self, 0, None)
-
-    def held_notifier(self, port: int) -> Notifier:
-        return self.ready
-
-    @datapath
-    def run_timer(self) -> bool:
-        self.ready.wake()
-        return True
+        self.set_shaper()
 
     @datapath
     def pull(self, port: int) -> Packet | None:
         self.bucket.refill()
         if not self.bucket.has_one():
-            # Who pulls may sleep until then, whatever is in front.
-            self.timer.schedule_after(self.bucket.wait_ns())
-            self.ready.sleep()
+            self.rest_until(self.clock.now() + self.bucket.wait_ns())
             return None
         p = self.input(0).pull()
         if p is not None:
             self.bucket.remove(p.length if self.counts_bytes else u32(1))
-        self.ready.active = self.signal.active()
+        self.go_on()
         return p
 
 
