@@ -57,3 +57,11 @@ def test_nothing_runs_while_nothing_may_pass(limit: str) -> None:
 def test_what_asks_for_ever_does_not_stop_simulated_time() -> None:
     text = "i :: InfiniteSource(LIMIT 5) -> Queue -> s :: PullSwitch(-1) -> Unqueue -> c :: Counter -> Discard"
     assert _passed(text, 3) == 0
+
+
+def test_a_rated_source_does_not_wait_for_room() -> None:
+    text = "RatedSource(RATE 1000) -> c :: Counter -> q :: Queue(200) -> RatedUnqueue(100) -> Discard; Script(wait 4s, stop)"
+    with Router.from_text(text, simulated_start_ns=START_NS) as router:
+        router.run()
+        assert abs(int(router.read("c.count")) - 4000) <= 22
+        assert int(router.read("q.drops")) > 3300

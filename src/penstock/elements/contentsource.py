@@ -6,7 +6,6 @@ from penstock.datapath.memory import Array
 from penstock.datapath.packet import Packet
 from penstock.datapath.sched import Notifier, Task
 from penstock.datapath.source import datapath
-from penstock.elements.signals import downstream_signal
 from penstock.elements.sourceend import EndingSource
 from penstock.lang.arguments import parse_bool, parse_int
 from penstock.lang.text import unquote
@@ -42,10 +41,6 @@ class ContentSource(EndingSource):
 
     def empty_notifier(self, port: int) -> Notifier:
         return self.ready
-
-    def initialize(self) -> None:
-        if self.is_push:
-            self.room = downstream_signal(self, 0, self.task)
 
     def add_handlers(self) -> None:
         self.add_data("count", "count")

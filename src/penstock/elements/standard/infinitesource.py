@@ -2,6 +2,7 @@
 
 from penstock.elements import ConfigureError, Packet, datapath, u32, u64
 from penstock.elements.contentsource import DEFAULT_DATA, ContentSource
+from penstock.elements.signals import downstream_signal
 from penstock.lang.arguments import Bytes, parse_int
 
 __all__ = ["InfiniteSource"]
@@ -41,6 +42,10 @@ class InfiniteSource(ContentSource):
         self.burst, self.timestamp = burst, timestamp
         self.set_end(stop, end_call)
         self.set_content(data, length, limit, active)
+
+    def initialize(self) -> None:
+        if self.is_push:
+            self.room = downstream_signal(self, 0, self.task)
 
     def add_handlers(self) -> None:
         super().add_handlers()

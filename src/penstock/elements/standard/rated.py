@@ -96,7 +96,7 @@ class TokenBucket(Stateful):
 
 
 class RatedSource(ContentSource):
-    """Make packets at a rate.
+    """Make packets at a rate, whether what is downstream has room for them or not.
 
     Arguments:
         DATA: the packet's content.
@@ -161,8 +161,6 @@ class RatedSource(ContentSource):
         self.bucket.refill()
         if not self.bucket.has_one():
             self.timer.schedule_after(self.bucket.wait_ns())
-            return False
-        if not self.room.active():
             return False
         p = self.make()
         if p is not None:
