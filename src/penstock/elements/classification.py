@@ -109,7 +109,7 @@ class _Node(Struct):
     width: u8
 
 
-_BASES = ("data", "network", "transport")
+_BASES = ("data", "network", "transport", "upper")
 
 
 class _Program:
@@ -203,6 +203,8 @@ class ClassifyingElement(Element):
     can_live_reconfigure = True
 
     max_fused_tests: ClassVar[int] = MAX_FUSED_TESTS
+    #: tests are of words of packets alone, not of what was found out about them before
+    tests_words: ClassVar[bool] = True
 
     def set_rules(self, rules: list[tuple[Tree, int]]) -> None:
         """``rules``: (tree, output). Outputs that do not exist drop."""
@@ -272,6 +274,23 @@ class ClassifyingElement(Element):
         return cursor.u32[offset]
 
     @datapath
+    def upper_word(self, offset: u32) -> u32:
+        """What is known of the packet's upper layer, for tests with the base ``upper``: filter_language6.py."""
+        return u32(0)
+
+    @datapath
+    def has_word(self, p: Packet, base: str, offset: int, width: int) -> bool:
+        if base == "upper":
+            return True
+        return self.cursor(p, base).has(offset, width)
+
+    @datapath
+    def word_at(self, p: Packet, base: str, offset: int, width: int) -> u32:
+        if base == "upper":
+            return self.upper_word(u32(offset))
+        return self.word(self.cursor(p, base), offset, width)
+
+    @datapath
     def cursor(self, p: Packet, base: str) -> Cursor:
         if base == "network":
             return p.network
@@ -300,10 +319,9 @@ class ClassifyingElement(Element):
         t = tree.test
         if t is None:
             return False
-        where = self.cursor(p, t.base)
-        if not where.has(t.offset, t.width):
+        if not self.has_word(p, t.base, t.offset, t.width):
             return False
-        value = self.word(where, t.offset, t.width) & t.mask
+        value = self.word_at(p, t.base, t.offset, t.width) & t.mask
         if t.low == t.high:
             return value == t.low
         return value - t.low <= t.high - t.low
@@ -319,6 +337,8 @@ class ClassifyingElement(Element):
         there = False
         for number, base in enumerate(_BASES):
             if node.base == number:
+                if base == "upper":
+                    return self.upper_word(offset), True
                 where = self.cursor(p, base)
                 there = where.has(offset, width)
                 if there:
@@ -370,13 +390,13 @@ class ClassifyingElement(Element):
     @datapath
     def has_words(self, shape: Shape, p: Packet) -> bool:
         for word in shape.words:
-            if not self.cursor(p, word.base).has(word.offset, word.width):
+            if not self.has_word(p, word.base, word.offset, word.width):
                 return False
         return True
 
     @datapath
     def masked(self, word: Word, p: Packet) -> u32:
-        return self.word(self.cursor(p, word.base), word.offset, word.width) & word.mask
+        return self.word_at(p, word.base, word.offset, word.width) & word.mask
 
     @datapath
     def entry_of(self, shape: Shape, p: Packet) -> u32:

@@ -89,7 +89,8 @@ class PatternParser:
     #: the network header's names, its fields, and the field with the protocol
     network: tuple[str, ...] = ("ip",)
     fields = _IP_FIELDS
-    protocol_offset = 9
+    #: where the number of the upper layer's protocol stands
+    protocol_base, protocol_offset = "network", 9
     icmp = ("icmp", _ICMP_TYPES)
 
     def __init__(self, text: str, context: ArgumentContext):
@@ -179,7 +180,7 @@ class PatternParser:
     # Headers
 
     def protocol(self, number: int) -> Tree:
-        return test("network", self.protocol_offset, 1, number)
+        return test(self.protocol_base, self.protocol_offset, 1, number)
 
     def first_fragment(self) -> Tree:
         return test("network", 6, 2, 0, mask=0x1FFF)
@@ -326,7 +327,7 @@ class PatternParser:
         if kind == "proto":
             name = value.lower()
             number = PROTOCOL_NUMBERS[name] if name in PROTOCOL_NUMBERS else self.number(value)
-            return compare("network", self.protocol_offset, 1, 0xFF, 0, relation, number), q
+            return compare(self.protocol_base, self.protocol_offset, 1, 0xFF, 0, relation, number), q
         if kind in self.fields and q.header in self.network:
             offset, width, mask, shift = self.fields[kind]
             return compare("network", offset, width, mask, shift, relation, self.number(value)), q

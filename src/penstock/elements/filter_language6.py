@@ -1,7 +1,7 @@
 """The pattern language of IP6Filter and IP6Classifier: filter_language.py's, with IPv6's addresses and fields.
 
-A test of ports, ICMPv6 types or transport bytes holds for packets whose fixed header names the protocol: what is behind extension
-headers is not looked at.
+Protocols, ports, ICMPv6 types and transport bytes are those of the upper layer, behind extension headers: the elements follow them
+before they test anything, and say what they found as words with the base ``upper``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ from penstock.elements.filter_language import PatternParser, Qualifiers
 from penstock.elements.ip6.addresses6 import parse_prefix6
 from penstock.lang.arguments import ArgumentContext, ArgumentError, parse_ip6
 
-__all__ = ["parse_pattern6"]
+__all__ = ["FRAGMENTED", "LATER", "PROTOCOL", "parse_pattern6"]
+
+#: words with the base ``upper``: the protocol; whether the packet is a fragment but the first one; whether it is a fragment
+PROTOCOL, LATER, FRAGMENTED = range(3)
 
 _FIELDS = {
     "vers": (0, 1, 0xF0, 4), "class": (0, 2, 0x0FF0, 4), "dscp": (0, 2, 0x0FC0, 6), "flow": (0, 4, 0x000F_FFFF, 0),
@@ -23,24 +26,21 @@ _ICMP6_TYPES = {
     "neighboradvert": 136, "redirect": 137,
     "mldv2report": 143,
 }
-_FRAGMENT = 44
 _WORDS = 4
 
 
 class _Parser6(PatternParser):
     network = ("ip6", "ip", "ipv6")
     fields = _FIELDS
-    protocol_offset = 6
+    protocol_base, protocol_offset = "upper", PROTOCOL
     icmp = ("icmp6", _ICMP6_TYPES)
 
     def first_fragment(self) -> Tree:
-        # A fragment has its header between the fixed one and the transport's, which then is not named.
-        return TRUE
+        return test("upper", LATER, 1, 0)
 
     def whole_field(self, field: str) -> Tree | None:
         if field in ("frag", "unfrag"):
-            whole = negation(self.protocol(_FRAGMENT))
-            return whole if field == "unfrag" else negation(whole)
+            return test("upper", FRAGMENTED, 1, int(field == "frag"))
         if field == "ect":
             return some(test("network", 0, 2, 0x10, mask=0x30), test("network", 0, 2, 0x20, mask=0x30))
         return test("network", 0, 2, 0x30, mask=0x30) if field == "ce" else None

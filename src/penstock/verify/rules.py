@@ -82,6 +82,8 @@ def _possible(path: Path, element: ClassifyingElement, packet: SymbolicPacket, p
 def asked_by_rules(path: Path, element: ClassifyingElement, packet: SymbolicPacket) -> Iterator[tuple[str, bool, Tree, Value]]:
     """For each rule, up to the first one that everything matches: its text, whether it has an output, and the first part of its
     condition that does not hold here, as a tree and as a value; that is 1 where all of them hold."""
+    if not element.tests_words:
+        return
     texts = _texts(element.arguments)
     words = _Words(packet, Path())
     for number, (tree, port) in zip(element.rule_numbers, element.rules_in_order()):
