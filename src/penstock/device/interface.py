@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import fcntl
+import mmap
+import os
 import socket
 import struct
 from collections.abc import Callable
 from pathlib import Path
 
 from penstock.datapath.ports import MAX_RINGS
+from penstock.device.mappedpump import BLOCK_BYTES, FRAME_BYTES, FRAMES, MappedContext, mapped_pumps
 from penstock.device.pumped import DeviceError, Pumped
 from penstock.device.xdp import MAX_MTU_BYTES, Redirection, XdpPort, receive_queues
 from penstock.ring import PortMemory, SharedPort
+from penstock.runtime.image import LoadedImage
+from penstock.runtime.once import once
 
 __all__ = ["METHODS", "InterfacePort", "is_plain_interface", "open_interface"]
 
@@ -21,11 +27,11 @@ __all__ = ["METHODS", "InterfacePort", "is_plain_interface", "open_interface"]
 METHODS = ("xdp", "packet")
 
 _ETH_P_ALL = 3
-_SOL_PACKET, _PACKET_ADD_MEMBERSHIP, _PACKET_IGNORE_OUTGOING, _PACKET_QDISC_BYPASS = 263, 1, 23, 20
-_PACKET_MR_PROMISC = 1
+_SOL_PACKET, _PACKET_MR_PROMISC, _TPACKET_V2 = 263, 1, 1
+_PACKET_ADD_MEMBERSHIP, _PACKET_RX_RING, _PACKET_STATISTICS, _PACKET_VERSION, _PACKET_TX_RING = 1, 5, 6, 10, 13
+_PACKET_LOSS, _PACKET_QDISC_BYPASS, _PACKET_IGNORE_OUTGOING = 14, 20, 23
 _SIOCGIFADDR, _SIOCGIFMTU = 0x8915, 0x8921
 _SIOCETHTOOL, _ETHTOOL_GDRVINFO = 0x8946, 3
-_BUFFER_BYTES = 8 << 20
 _REFUSALS = {
     errno.EOPNOTSUPP: "its driver takes no XDP programs",
     errno.EBUSY: "another program fetches its frames with XDP",
@@ -55,14 +61,20 @@ def _driver(name: str) -> bytes:
     return information.raw[4:36].rstrip(b"\0")
 
 
+@once
+def _loaded() -> LoadedImage:
+    return LoadedImage(mapped_pumps())
+
+
 class InterfacePort(Pumped):
-    """Frames that the interface receives go to the port, and the other way round. The host's own stack sees them too.
+    """Frames that the interface receives go to the port, and the other way round, by a memory-mapped packet socket. The host's own stack
+    sees them too.
 
     What this host sends through the interface is not received. Needs the right CAP_NET_RAW.
     """
 
     def __init__(self, port: SharedPort | PortMemory, name: str, *, is_owner: bool = True):
-        self.name = name
+        self.name, self._lost = name, 0
         try:
             index = socket.if_nametoindex(name)
             made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
@@ -72,15 +84,39 @@ class InterfacePort(Pumped):
             there = ", ".join(n for _, n in socket.if_nameindex())
             raise DeviceError(f"{name}: {'no such interface' if error.errno in (errno.ENODEV, errno.ENXIO, None) else error.strerror} "
                               f"(there are {there})") from None
-        with made:
+        self._socket = made
+        with contextlib.ExitStack() as undo:
+            undo.callback(made.close)
+            for option in (_PACKET_IGNORE_OUTGOING, _PACKET_QDISC_BYPASS, _PACKET_LOSS):
+                made.setsockopt(_SOL_PACKET, option, 1)
+            made.setsockopt(_SOL_PACKET, _PACKET_VERSION, _TPACKET_V2)
+            size = FRAMES * FRAME_BYTES
+            for ring in (_PACKET_RX_RING, _PACKET_TX_RING):
+                made.setsockopt(_SOL_PACKET, ring, struct.pack("IIII", BLOCK_BYTES, size // BLOCK_BYTES, FRAME_BYTES, FRAMES))
+            self._frames = mmap.mmap(made.fileno(), 2 * size, mmap.MAP_SHARED)
+            start = ctypes.addressof(ctypes.c_char.from_buffer(self._frames))
             made.setsockopt(_SOL_PACKET, _PACKET_ADD_MEMBERSHIP, struct.pack("iHH8s", index, _PACKET_MR_PROMISC, 0, b""))
-            made.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
-            made.setsockopt(_SOL_PACKET, _PACKET_QDISC_BYPASS, 1)
-            for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-                made.setsockopt(socket.SOL_SOCKET, option, _BUFFER_BYTES)
             made.bind((name, _ETH_P_ALL))
             made.setblocking(False)
-            super().__init__(port, made.detach(), is_socket=True, is_owner=is_owner, is_partial=_driver(name) == b"veth")
+            super().__init__(port, os.dup(made.fileno()), is_owner=is_owner, is_partial=_driver(name) == b"veth", image=_loaded(),
+                             words={MappedContext.RECEIVED: start, MappedContext.TO_SEND: start + size})
+            undo.pop_all()
+
+    @property
+    def drops(self) -> tuple[int, int]:
+        """What the port's ring, or the kernel's, had no room for, and what the device did not take."""
+        if self.is_open:
+            # The kernel counts from the last question on.
+            self._lost += struct.unpack("II", self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8))[1]
+        inward, outward = super().drops
+        return inward + self._lost, outward
+
+    def close(self) -> None:
+        if self.is_open:
+            _ = self.drops
+            super().close()
+            self._socket.close()
+            self._frames.close()
 
 
 def open_interface(name: str, ring: Callable[[], PortMemory], *, method: str = "", is_owner: bool = True,

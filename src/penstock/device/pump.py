@@ -11,7 +11,6 @@ The other side may be a switch as well, or any size of rings: where the ring is,
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
 from typing import Any
 
 from penstock.datapath import ports
@@ -23,21 +22,18 @@ from penstock.runtime.machinecode import Code, assemble
 from penstock.runtime.once import once
 
 __all__ = [
-    "BURST", "CONTEXT_BYTES", "MESSAGE_BYTES", "PART_BYTES", "PumpContext", "PumpRing", "add", "finish", "give_way", "nap_if_busy", "pumps",
-    "wait_for_device", "wait_for_frames",
+    "BURST", "CONTEXT_BYTES", "PumpContext", "PumpRing", "add", "copy", "done_with", "finish", "nap_if_busy", "pumps", "wait_for_device",
+    "wait_for_frames",
 ]
 
 CONTEXT_BYTES = 16384
-_WRITE, _POLL, _READ, _RECVFROM, _RECVMMSG, _SENDMMSG = 1, 7, 0, 45, 299, 307
+_WRITE, _POLL, _READ = 1, 7, 0
 _NANOSLEEP = 35
 _POLLIN = 1
 #: frames of one look that mean that more will come, and for how long they may gather (the kernel adds its timer slack of 50 us)
 BUSY_FRAMES, _NAP_NS = 2, 50_000
-#: frames a call
+#: frames at a time
 BURST = 64
-MESSAGE_BYTES, PART_BYTES = 64, 16
-_MESSAGE_LENGTH = 56
-_MSG_DONTWAIT, _MSG_TRUNC = 0x40, 0x20
 
 
 class PumpContext(enum.IntEnum):
@@ -50,8 +46,6 @@ class PumpContext(enum.IntEnum):
     COUNT = 32
     DROPS = 40
     BROKEN = 48
-    #: the descriptor is a socket: larger frames than a slot holds are found out, not cut off
-    IS_SOCKET = 56
     #: frames that came may have checksums that the sender left unfinished
     IS_PARTIAL = 104
     #: the ring that is worked on: bytes from the start of the port, of its header, and slots less one
@@ -63,9 +57,6 @@ class PumpContext(enum.IntEnum):
     THEIRS = 96
     #: room for a frame that nobody wants
     SCRATCH = 1024
-    #: for sockets, many frames a call: struct mmsghdr and struct iovec for each
-    MESSAGES = 4096
-    PARTS = 8192
 
 
 @once
@@ -76,6 +67,11 @@ def pumps() -> Image:
 
 def add(c: Code, context: Any, offset: int, amount: Any) -> None:
     c.store(context, offset, c.b.add(c.load(context, offset), c.num(amount)))
+
+
+def copy(c: Code, target: Any, source: Any, size: Any) -> None:
+    kind = c.ir.FunctionType(c.ir.LiteralStructType([c.i64] * 3), [c.i64] * 3)
+    c.b.asm(kind, "rep movsb", "={rdi},={rsi},={rcx},0,1,2,~{memory}", [target, source, size], True)
 
 
 def finish(c: Code, context: Any, frame: Any, size: Any) -> None:
@@ -142,12 +138,11 @@ def _inward(c: Code) -> None:
     device, ring = c.load(context, PumpContext.DEVICE), PumpRing(c, context)
     tail = c.variable(ring.load(TAIL))
     mask = c.const(0xFFFFFFFF)
-    is_socket = c.test("!=", c.load(context, PumpContext.IS_SOCKET), 0)
     with c.forever() as (_, done):
         wait_for_device(c, context, done)
         moved = c.variable(0)
         c.set(moved, 0)
-        with c.forever() as (again, empty):
+        with c.forever() as (_, empty):
             with c.when(c.test(">=", c.get(moved), BURST)):
                 c.b.branch(empty)
             used = c.b.and_(c.b.sub(c.get(tail), ring.load(HEAD)), mask)
@@ -155,21 +150,9 @@ def _inward(c: Code) -> None:
                 c.store(context, PumpContext.BROKEN, 1)
                 c.b.branch(done)
             full = c.test("==", used, ring.size)
-            with c.when(c.b.and_(is_socket, c.b.not_(full))):
-                got = _receive_many(c, context, ring, tail, c.b.sub(ring.size, used))
-                with c.when(c.test("==", got, 0)):
-                    c.b.branch(empty)
-                c.set(moved, c.b.add(c.get(moved), got))
-                c.b.branch(again)
             buffer, length = ring.buffer(c.get(tail))
             into = c.b.select(full, c.b.add(context, c.const(PumpContext.SCRATCH)), buffer)
-            length_there = c.variable(0)
-            with c.b.if_else(is_socket) as (then, otherwise):
-                with then:
-                    c.set(length_there, c.syscall(_RECVFROM, device, into, BUFFER_BYTES, _MSG_DONTWAIT | _MSG_TRUNC, 0, 0))
-                with otherwise:
-                    c.set(length_there, c.syscall(_READ, device, into, BUFFER_BYTES))
-            got = c.get(length_there)
+            got = c.syscall(_READ, device, into, BUFFER_BYTES)
             with c.when(c.b.or_(c.test("==", got, 0), c.test(">", got, 1 << 32))):
                 c.b.branch(empty)
             c.set(moved, c.b.add(c.get(moved), c.const(1)))
@@ -188,45 +171,6 @@ def _inward(c: Code) -> None:
     c.ret(0)
 
 
-def _fill_parts(c: Code, context: Any, ring: PumpRing, index: Any, count: Any, size: Callable[[Any], Any]) -> None:
-    """Where the frames of the slots from ``index`` on are, and how long."""
-    with c.each(count) as i:
-        buffer, length = ring.buffer(c.b.add(index, i))
-        part = c.b.add(context, c.b.add(c.b.mul(i, c.const(PART_BYTES)), c.const(PumpContext.PARTS)))
-        c.store(part, 0, buffer)
-        c.store(part, 8, size(length))
-
-
-def _receive_many(c: Code, context: Any, ring: PumpRing, tail: Any, room: Any) -> Any:
-    """One call for as many frames as there are, and room for; gives how many came. Those too long for a slot leave no gap."""
-    count = c.b.select(c.test("<", room, BURST), room, c.const(BURST))
-    start = c.get(tail)
-    _fill_parts(c, context, ring, start, count, lambda length: c.const(BUFFER_BYTES))
-    messages = c.b.add(context, c.const(PumpContext.MESSAGES))
-    answer = c.syscall(_RECVMMSG, c.load(context, PumpContext.DEVICE), messages, count, _MSG_DONTWAIT | _MSG_TRUNC, 0)
-    got = c.b.select(c.test(">", answer, BURST), c.const(0), answer)
-    kept = c.variable(0)
-    c.set(kept, 0)
-    with c.each(got) as j:
-        size = c.load(c.b.add(messages, c.b.mul(j, c.const(MESSAGE_BYTES))), _MESSAGE_LENGTH, 32)
-        with c.b.if_else(c.test(">", size, BUFFER_BYTES)) as (then, otherwise):
-            with then:
-                add(c, context, PumpContext.DROPS, 1)
-            with otherwise:
-                target, length = ring.buffer(c.b.add(start, c.get(kept)))
-                with c.when(c.test("!=", c.get(kept), j)):
-                    source, _ = ring.buffer(c.b.add(start, j))
-                    with c.each(BUFFER_BYTES // 8) as k:
-                        at = c.b.mul(k, c.const(8))
-                        c.store(target, at, c.load(source, at))
-                finish(c, context, target, size)
-                c.store(length, 0, size, 32)
-                c.set(kept, c.b.add(c.get(kept), c.const(1)))
-    c.set(tail, c.b.and_(c.b.add(start, c.get(kept)), c.const(0xFFFFFFFF)))
-    add(c, context, PumpContext.COUNT, c.get(kept))
-    return got
-
-
 def _outward(c: Code) -> None:
     (context,) = c.args
     device, ring = c.load(context, PumpContext.DEVICE), PumpRing(c, context)
@@ -234,10 +178,7 @@ def _outward(c: Code) -> None:
     mask = c.const(0xFFFFFFFF)
     with c.forever() as (again, done):
         ready = wait_for_frames(c, context, ring, c.get(head), again, done)
-        is_socket = c.test("!=", c.load(context, PumpContext.IS_SOCKET), 0)
-        with c.when(is_socket):
-            _send_many(c, context, ring, head, ready, done)
-        with c.each(c.b.select(is_socket, c.const(0), ready)):
+        with c.each(ready):
             buffer, length = ring.buffer(c.get(head))
             size = c.load(length, 0, 32)
             with c.when(c.test(">", size, BUFFER_BYTES)):
@@ -248,7 +189,7 @@ def _outward(c: Code) -> None:
             add(c, context, PumpContext.COUNT, c.b.zext(c.b.not_(refused), c.i64))
             add(c, context, PumpContext.DROPS, c.b.zext(refused, c.i64))
             c.set(head, c.b.and_(c.b.add(c.get(head), c.const(1)), mask))
-        give_way(c, ring, c.get(head))
+        _give_way(c, ring, c.get(head))
         with c.when(c.test("==", c.load(ring.words, 4 * TAIL, 32), c.get(head))):
             nap_if_busy(c, ready)
     c.ret(0)
@@ -273,7 +214,7 @@ def wait_for_frames(c: Code, context: Any, ring: PumpRing, head: Any, again: Any
     return ready
 
 
-def give_way(c: Code, ring: PumpRing, head: Any) -> None:
+def _give_way(c: Code, ring: PumpRing, head: Any) -> None:
     """Slots before ``head`` go back to who fills them, who may wait for one."""
     c.store(ring.words, 4 * HEAD, head, 32)
     c.fence()
@@ -282,20 +223,8 @@ def give_way(c: Code, ring: PumpRing, head: Any) -> None:
         ring.wake()
 
 
-def _send_many(c: Code, context: Any, ring: PumpRing, head: Any, ready: Any, done: Any) -> None:
-    """One call for as many frames as there are; one that the device does not take is dropped."""
-    count = c.b.select(c.test("<", ready, BURST), ready, c.const(BURST))
-    _fill_parts(c, context, ring, c.get(head), count, lambda length: c.load(length, 0, 32))
-    with c.each(count) as i:
-        part = c.b.add(context, c.b.add(c.b.mul(i, c.const(PART_BYTES)), c.const(PumpContext.PARTS)))
-        with c.when(c.test(">", c.load(part, 8), BUFFER_BYTES)):
-            c.store(context, PumpContext.BROKEN, 1)
-            c.b.branch(done)
-    messages = c.b.add(context, c.const(PumpContext.MESSAGES))
-    answer = c.syscall(_SENDMMSG, c.load(context, PumpContext.DEVICE), messages, count, _MSG_DONTWAIT)
-    refused = c.b.or_(c.test(">", answer, BURST), c.test("==", answer, 0))
-    sent = c.b.select(refused, c.const(0), answer)
-    add(c, context, PumpContext.COUNT, sent)
-    add(c, context, PumpContext.DROPS, c.b.zext(refused, c.i64))
-    moved = c.b.add(sent, c.b.zext(refused, c.i64))
-    c.set(head, c.b.and_(c.b.add(c.get(head), moved), c.const(0xFFFFFFFF)))
+def done_with(c: Code, context: Any, ring: PumpRing, head: Any, count: Any, counter: int) -> None:
+    """Frames of the port are sent, or given up, as ``counter`` says: their slots go back."""
+    c.set(head, c.b.and_(c.b.add(c.get(head), count), c.const(0xFFFFFFFF)))
+    add(c, context, counter, count)
+    _give_way(c, ring, c.get(head))

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from penstock.datapath.futex import futex_wake
 from penstock.datapath.memory import Memory
 from penstock.datapath.ports import DOMAIN_WAITING, PEER_WAITING
-from penstock.device.pump import BURST, CONTEXT_BYTES, MESSAGE_BYTES, PART_BYTES, PumpContext, pumps
+from penstock.device.pump import CONTEXT_BYTES, PumpContext, pumps
 from penstock.ring import PortMemory, SharedPort
 from penstock.runtime.image import LoadedImage
 from penstock.runtime.once import once
@@ -35,7 +35,7 @@ class Pumped:
     With ``is_owner`` false the other side of PortMemory is the program that opened it, not a switch.
     """
 
-    def __init__(self, port: SharedPort | PortMemory, descriptor: int, *, is_socket: bool = False, is_owner: bool = True,
+    def __init__(self, port: SharedPort | PortMemory, descriptor: int, *, is_owner: bool = True,
                  is_partial: bool = False, image: LoadedImage | None = None, words: Mapping[int, int] | None = None):
         """``is_partial``: its frames may have unfinished checksums (partial.py).
 
@@ -60,13 +60,7 @@ class Pumped:
             context.store(PumpContext.DEVICE, 8, descriptor)
             context.store(PumpContext.PORT, 8, port.address)
             context.store(PumpContext.STOP_DESCRIPTOR, 8, self._stop)
-            context.store(PumpContext.IS_SOCKET, 8, int(is_socket))
             context.store(PumpContext.IS_PARTIAL, 8, int(is_partial))
-            for i in range(BURST):
-                # Each struct mmsghdr points to one struct iovec.
-                message = PumpContext.MESSAGES + i * MESSAGE_BYTES
-                context.store(message + 16, 8, context.address + PumpContext.PARTS + i * PART_BYTES)
-                context.store(message + 24, 8, 1)
             for offset, value in (words or {}).items():
                 context.store(offset, 8, value)
             self._threads.append(start_thread(image.address + image.image.entries[loop], context.address))

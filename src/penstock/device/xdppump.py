@@ -15,7 +15,7 @@ from penstock.datapath import ports
 from penstock.datapath.ports import BUFFER_BYTES, HEAD, TAIL
 from penstock.device import partial, pump
 from penstock.device.partial import complete
-from penstock.device.pump import PumpContext, PumpRing, add, finish, give_way, nap_if_busy, wait_for_device, wait_for_frames
+from penstock.device.pump import PumpContext, PumpRing, add, copy, done_with, finish, nap_if_busy, wait_for_device, wait_for_frames
 from penstock.runtime.image import Image
 from penstock.runtime.machinecode import Code, assemble
 from penstock.runtime.once import once
@@ -71,11 +71,6 @@ class _XdpRing:
         self.c.store(word, 0, self.c.b.add(self.c.load(word, 0, 32), count), 32)
 
 
-def _copy(c: Code, target: Any, source: Any, size: Any) -> None:
-    kind = c.ir.FunctionType(c.ir.LiteralStructType([c.i64] * 3), [c.i64] * 3)
-    c.b.asm(kind, "rep movsb", "={rdi},={rsi},={rcx},0,1,2,~{memory}", [target, source, size], True)
-
-
 def _inward(c: Code) -> None:
     (context,) = c.args
     ring, mask = PumpRing(c, context), c.const(0xFFFFFFFF)
@@ -100,7 +95,7 @@ def _inward(c: Code) -> None:
                     add(c, context, PumpContext.DROPS, 1)
                 with otherwise:
                     buffer, length = ring.buffer(c.get(tail))
-                    _copy(c, buffer, c.b.add(frames, at), size)
+                    copy(c, buffer, c.b.add(frames, at), size)
                     finish(c, context, buffer, size)
                     c.store(length, 0, size, 32)
                     c.set(tail, c.b.and_(c.b.add(c.get(tail), c.const(1)), mask))
@@ -131,7 +126,7 @@ def _outward(c: Code) -> None:
             c.set(tries, c.b.add(c.get(tries), c.const(1)))
             with c.when(c.test("<", c.get(tries), _PATIENCE)):
                 c.b.branch(again)
-            _done_with(c, context, ring, head, c.const(1), PumpContext.DROPS)
+            done_with(c, context, ring, head, c.const(1), PumpContext.DROPS)
             c.b.branch(again)
         c.set(tries, 0)
         count = c.b.select(c.test("<", ready, free), ready, free)
@@ -145,23 +140,17 @@ def _outward(c: Code) -> None:
                 c.b.branch(done)
             left = c.b.sub(c.b.sub(free, i), c.const(1))
             at = c.load(c.b.add(context, c.b.mul(left, c.const(8))), XdpContext.FREE)
-            _copy(c, c.b.add(frames, at), buffer, size)
+            copy(c, c.b.add(frames, at), buffer, size)
             entry = out.entry(c.b.add(first, i))
             c.store(entry, 0, at)
             c.store(entry, 8, size)
         c.store(context, XdpContext.N_FREE, c.b.sub(free, count))
         out.advance(out.producer, count)
-        _done_with(c, context, ring, head, count, PumpContext.COUNT)
+        done_with(c, context, ring, head, count, PumpContext.COUNT)
         _send(c, context, out)
         with c.when(c.test("==", c.load(ring.words, 4 * TAIL, 32), c.get(head))):
             nap_if_busy(c, count)
     c.ret(0)
-
-
-def _done_with(c: Code, context: Any, ring: PumpRing, head: Any, count: Any, counter: int) -> None:
-    c.set(head, c.b.and_(c.b.add(c.get(head), count), c.const(0xFFFFFFFF)))
-    add(c, context, counter, count)
-    give_way(c, ring, c.get(head))
 
 
 def _take_back(c: Code, context: Any, back: _XdpRing) -> None:
