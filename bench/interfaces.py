@@ -3,8 +3,7 @@
     python bench/interfaces.py [--json]
 
 pkt-gen sends on a veth interface in one namespace, the other end of a second pair counts in another one; between them, in a
-namespace of this program's own, is either. FromDevice and ToDevice show what memory-mapped packet sockets do, where the switch's
-take and give many frames a call. Needs root.
+namespace of this program's own, is either. Needs root.
 """
 
 from __future__ import annotations
@@ -24,8 +23,6 @@ from table import show
 
 INSIDE = "PENSTOCK_BENCH_INSIDE"
 ROUNDS, SECONDS = 3, 2.0
-MAPPED = "memory-mapped"
-ROUTER = "from penstock import Router; Router.from_text('FromDevice(a0, PROMISC true) -> Queue(4096) -> ToDevice(b0)').run()"
 GENERATOR = "import sys; from penstock.cli import pkt_gen; sys.exit(pkt_gen.main())"
 
 
@@ -54,7 +51,7 @@ def rate(left: str, right: str, size: int) -> float:
 def measure(left: str, right: str) -> list[list[object]]:
     rows: list[list[object]] = []
     sizes = (60, 1514)
-    found: dict[tuple[str, int], list[float]] = {(who, size): [] for who in ("bridge", MAPPED, *METHODS) for size in sizes}
+    found: dict[tuple[str, int], list[float]] = {(who, size): [] for who in ("bridge", *METHODS) for size in sizes}
     for _ in range(ROUNDS):
         ip("link add br0 type bridge")
         ip("link set br0 up")
@@ -64,14 +61,6 @@ def measure(left: str, right: str) -> list[list[object]]:
         for size in sizes:
             found["bridge", size].append(rate(left, right, size))
         ip("link del br0")
-        router = subprocess.Popen([sys.executable, "-c", ROUTER])
-        try:
-            time.sleep(1.5)
-            for size in sizes:
-                found[MAPPED, size].append(rate(left, right, size))
-        finally:
-            router.kill()
-            router.wait()
         for method in METHODS:
             with SwitchHost() as host:
                 for end in ("a0", "b0"):
@@ -79,8 +68,8 @@ def measure(left: str, right: str) -> list[list[object]]:
                 for size in sizes:
                     found[method, size].append(rate(left, right, size))
     for size in sizes:
-        bridge, mapped, xdp, packet = (statistics.median(found[who, size]) for who in ("bridge", MAPPED, *METHODS))
-        rows.append([f"{size} bytes", xdp, packet, mapped, bridge, xdp / bridge, 1.2])
+        bridge, xdp, packet = (statistics.median(found[who, size]) for who in ("bridge", *METHODS))
+        rows.append([f"{size} bytes", xdp, packet, bridge, xdp / bridge, 1.2])
     return rows
 
 
@@ -100,7 +89,7 @@ def main() -> None:
                 ip(f"link set {end}0 up")
                 ip(f"-n {namespace} link set {end}1 up")
             show("between two veth interfaces, million frames a second",
-                 ["frames", "AF_XDP", "packet socket", "memory-mapped", "Linux bridge", "ratio", "promised"], measure(left, right))
+                 ["frames", "AF_XDP", "packet socket", "Linux bridge", "ratio", "promised"], measure(left, right))
         finally:
             for namespace in (left, right):
                 subprocess.run(["ip", "netns", "del", namespace], check=False)

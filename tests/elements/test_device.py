@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -82,6 +84,23 @@ def test_frames_are_sent_as_they_are_and_long_ones_dropped(link: str) -> None:
         assert router.read("t.count") == "2000"
         assert (router.read("u.count"), router.read("u.drops")) == ("0", "3")
     assert int(sh(f"cat /sys/class/net/{link}/statistics/tx_packets")) - before >= 2000
+
+
+SEND_TAGGED = """
+import socket
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+s.bind(("eth0", 0))
+for tag in ("81006005", "88a80fff", ""):
+    s.send(bytes.fromhex("020000000099020000000001" + tag + "88b5") + bytes(50))
+"""
+
+
+def test_tags_that_the_kernel_takes_off_are_put_back(link: str) -> None:
+    text = f"FromDevice({link}, PROMISC true) -> c :: Classifier(12/8100600588b5, 12/88a80fff88b5, 12/88b5, -);"
+    with running(text + "".join(f"c[{i}] -> n{i} :: Counter -> Discard;" for i in range(4))) as router:
+        subprocess.run(["ip", "netns", "exec", HOST, sys.executable, "-c", SEND_TAGGED], check=True)
+        time.sleep(0.5)
+        assert [router.read(f"n{i}.count") for i in range(3)] == ["1", "1", "1"]
 
 
 def test_missing_interface_is_named_with_those_there_are() -> None:

@@ -10,7 +10,7 @@ __all__ = ["FromDevice"]
 
 _FRAMES = 2048
 _WORDS = FRAME_BYTES // 4
-_TO_USER, _VLAN_VALID = 1, 0x10
+_TO_USER, _VLAN_VALID, _TPID_VALID = 1, 0x10, 0x40
 _METHODS = ("", "LINUX", "DEFAULT", "PCAP", "TAP")
 
 
@@ -152,7 +152,7 @@ class FromDevice(EthernetSource):
                 # The kernel took the tag out of the frame: put it back.
                 p.push(4)
                 p.data.copy(0, p.data, 4, 12)
-                p.data.u16[12] = 0x8100
+                p.data.u16[12] = 0x8100 if (status & _TPID_VALID) == 0 else self.ring[word + 6] >> 16
                 p.data.u16[14] = self.ring[word + 6] & 0xFFFF
             p.set_mac(0)
         self.ring[word] = 0
