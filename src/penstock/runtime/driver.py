@@ -123,10 +123,10 @@ def may_go_on(router: Router) -> bool:
 def _wait(router: Router, crew: Crew, *, idle: bool) -> None:
     """Sleep until something is due (simulated time jumps there); look at descriptors in any case."""
     calls, clock = router.calls, router.clock
-    if clock.simulated and router.driver.fruitless > 2 * router.driver.n_tasks and not router.driver.attention:
+    next_ns = min(calls.next_ns, router.driver.next_expiry)
+    if clock.simulated and next_ns != NEVER and router.driver.fruitless > 2 * router.driver.n_tasks and not router.driver.attention:
         # Tasks that only ask whether it is time yet would ask for ever.
         idle = True
-    next_ns = min(calls.next_ns, router.driver.next_expiry)
     timeout: float = 0.0
     if idle and router.driver.runcount > 0:
         if clock.simulated and next_ns != NEVER:
