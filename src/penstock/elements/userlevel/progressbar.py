@@ -43,7 +43,7 @@ class ProgressBar(Element):
         if not self.positions:
             raise ConfigureError("POSHANDLER: required argument missing")
         self.update_ns, self.banner, self.active, self.fixed = int(update * 1e9), banner, active, fixed_size
-        self.began_s = 0.0
+        self.began_ns = 0
         self.shown = self.ended = False
 
     def started(self) -> None:
@@ -82,15 +82,18 @@ class ProgressBar(Element):
         if self.ended:
             return
         if self.active:
-            self.began_s = self.began_s or time.monotonic()
+            self.began_ns = self.began_ns or self._now_ns()
             try:
                 self._show()
             except HandlerError as error:
                 self.router.complain(str(error), self)
                 self.ended = True
                 return
+        self.router.calls.call_at(self._now_ns() + self.update_ns, self._tick)
+
+    def _now_ns(self) -> int:
         clock = self.router.clock
-        self.router.calls.call_at((clock.time if clock.simulated else time.time_ns()) + self.update_ns, self._tick)
+        return int(clock.time) if clock.simulated else time.time_ns()
 
     def _end(self, *, is_done: bool) -> None:
         if not self.ended:
@@ -99,7 +102,8 @@ class ProgressBar(Element):
 
     def _show(self, *, whole: bool = False, end: str = "") -> None:
         position, size = self._sum(self.positions), self._size()
-        passed_s = max(time.monotonic() - (self.began_s or time.monotonic()), 1e-9)
+        now_ns = self._now_ns()
+        passed_s = max(now_ns - (self.began_ns or now_ns), 1) / 1e9
         front = f"\r{self.banner} " if self.banner else "\r"
         if isinstance(size, float) and size > 0:
             part = 1.0 if whole else min(position / size, 1.0)
