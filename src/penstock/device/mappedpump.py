@@ -23,6 +23,7 @@ from penstock.device.pump import (
     copy,
     done_with,
     finish,
+    hand_over,
     nap_if_busy,
     wait_for_device,
     wait_for_frames,
@@ -116,10 +117,7 @@ def _inward(c: Code) -> None:
             # An error (the interface went down) would end every sleep at once until somebody has taken note of it.
             nowhere = c.b.add(context, c.const(PumpContext.SCRATCH))
             c.syscall(_RECVFROM, c.load(context, PumpContext.DEVICE), nowhere, 0, _MSG_DONTWAIT, 0, 0)
-        c.store(ring.words, 4 * TAIL, c.get(tail), 32)
-        ring.wake()
-        with c.when(c.test("<", c.get(moved), BURST)):
-            nap_if_busy(c, c.get(moved))
+        hand_over(c, ring, c.get(tail), c.get(moved))
     c.ret(0)
 
 

@@ -22,8 +22,8 @@ from penstock.runtime.machinecode import Code, assemble
 from penstock.runtime.once import once
 
 __all__ = [
-    "BURST", "CONTEXT_BYTES", "PumpContext", "PumpRing", "add", "copy", "done_with", "finish", "nap_if_busy", "pumps", "wait_for_device",
-    "wait_for_frames",
+    "BURST", "CONTEXT_BYTES", "PumpContext", "PumpRing", "add", "copy", "done_with", "finish", "hand_over", "nap_if_busy", "pumps",
+    "wait_for_device", "wait_for_frames",
 ]
 
 CONTEXT_BYTES = 16384
@@ -133,6 +133,14 @@ class PumpRing:
             self.c.futex_wake(word)
 
 
+def hand_over(c: Code, ring: PumpRing, tail: Any, moved: Any) -> None:
+    """The frames before ``tail`` are the other side's; more are looked for at once only where there were as many as are moved at a time."""
+    c.store(ring.words, 4 * TAIL, tail, 32)
+    ring.wake()
+    with c.when(c.test("<", moved, BURST)):
+        nap_if_busy(c, moved)
+
+
 def _inward(c: Code) -> None:
     (context,) = c.args
     device, ring = c.load(context, PumpContext.DEVICE), PumpRing(c, context)
@@ -164,10 +172,7 @@ def _inward(c: Code) -> None:
                     c.store(length, 0, got, 32)
                     c.set(tail, c.b.and_(c.b.add(c.get(tail), c.const(1)), mask))
                     add(c, context, PumpContext.COUNT, 1)
-        c.store(ring.words, 4 * TAIL, c.get(tail), 32)
-        ring.wake()
-        with c.when(c.test("<", c.get(moved), BURST)):
-            nap_if_busy(c, c.get(moved))
+        hand_over(c, ring, c.get(tail), c.get(moved))
     c.ret(0)
 
 
