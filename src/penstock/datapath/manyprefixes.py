@@ -26,14 +26,18 @@ class Prefixes(Mapping[tuple[int, int], int]):
         table = np.array(list(prefixes), dtype=np.int64).reshape(-1, 2)
         return cls(table[:, 0], table[:, 1], np.fromiter(prefixes.values(), np.int64, len(prefixes)))
 
+    @property
+    def _keys(self) -> NDArray[np.int64]:
+        return self.length << 32 | self.address
+
     @cached_property
     def order(self) -> NDArray[np.int64]:
         """By length, and those of one length by address: what is looked for in order is found several times as quickly."""
-        return np.argsort(self.length << 32 | self.address)
+        return np.argsort(self._keys)
 
     def has_twice(self) -> bool:
         """Whether a prefix stands in it more than once."""
-        keys = (self.length << 32 | self.address)[self.order]
+        keys = self._keys[self.order]
         return bool((keys[1:] == keys[:-1]).any())
 
     @cached_property

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from penstock.datapath.memory import Array
 from penstock.datapath.packet import Packet
-from penstock.datapath.sched import Notifier, Task
 from penstock.datapath.source import datapath
-from penstock.elements.sourceend import EndingSource
+from penstock.elements.sourceend import TwoSidedSource
 from penstock.lang.arguments import parse_bool, parse_int
 from penstock.lang.text import unquote
 from penstock.packet.integers import boolean, i64, u8, u64
@@ -16,11 +15,8 @@ __all__ = ["DEFAULT_DATA", "ContentSource"]
 DEFAULT_DATA = b"Random bullshit in a packet, at least 64 bytes long. Well, now it is."
 
 
-class ContentSource(EndingSource):
-    """Push or pull, as what is downstream wants it; who pulls sleeps while there is nothing."""
-
-    ports = "0/1"
-    may_generate = True
+class ContentSource(TwoSidedSource):
+    """Makes packets of ``content`` until there are as many as ``limit``; a negative one is none."""
 
     count: u64
     limit: i64
@@ -33,14 +29,7 @@ class ContentSource(EndingSource):
         self.content, self.limit, self.active = data, limit, active
         self.buffer_bytes = len(data)
         self.store = Array(u8, max(len(data), 1), data)
-        self.is_push = self.output_codes[0] == "h"
-        #: who pulls need not ask before
-        self.ready = Notifier(active=True)
-        if self.is_push:
-            self.task = Task(self, active=active)
-
-    def empty_notifier(self, port: int) -> Notifier:
-        return self.ready
+        self.set_side(active)
 
     def add_handlers(self) -> None:
         self.add_data("count", "count")
@@ -52,26 +41,23 @@ class ContentSource(EndingSource):
         self.add_read("data", lambda: self.content.decode("latin-1"), flags="%")
         self.add_read("length", lambda: len(self.content))
 
-    def wake_up(self) -> None:
+    def wake(self) -> None:
         if self.active:
-            if self.is_push:
-                self.task.reschedule()
-            else:
-                self.ready.wake()
+            super().wake()
 
     def _reset(self, text: str) -> None:
         self.count = 0
         self.ended = False
-        self.wake_up()
+        self.wake()
 
     def _set_active(self, text: str) -> None:
         self.active = parse_bool(unquote(text.strip()))
-        self.wake_up()
+        self.wake()
 
     def _set_limit(self, text: str) -> None:
         self.limit = parse_int(text.strip())
         self.ended = False
-        self.wake_up()
+        self.wake()
 
     @datapath
     def copy_content(self) -> Packet | None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from penstock.datapath.host import HostSource
 from penstock.datapath.packet import Packet
-from penstock.datapath.sched import Notifier, Task
+from penstock.datapath.sched import Task
 from penstock.datapath.source import datapath
 from penstock.elements.element import Element
 from penstock.elements.signals import downstream_signal, upstream_signal
-from penstock.elements.sourceend import EndingSource
+from penstock.elements.sourceend import TwoSidedSource
 from penstock.lang.arguments import parse_bool
 from penstock.packet.integers import boolean, u32, u64
 
@@ -17,14 +17,12 @@ __all__ = ["HostFedSource", "HostSink"]
 _BURST = 32
 
 
-class HostFedSource(EndingSource):
+class HostFedSource(TwoSidedSource):
     """A source whose packets Python puts into ``source``: ``feed`` is called before each run of the image.
 
     Push or pull, as what is downstream wants it. A subclass may look at each packet in ``accept``.
     """
 
-    ports = "0/1"
-    may_generate = True
     takes_state = False
 
     count: u64
@@ -34,14 +32,7 @@ class HostFedSource(EndingSource):
         self.active, self.burst = active, burst
         self.source = HostSource()
         self.buffer_bytes = 65536
-        self.is_push = self.output_codes[0] == "h"
-        #: who pulls need not ask before
-        self.ready = Notifier(active=True)
-        if self.is_push:
-            self.task = Task(self, active=False)
-
-    def empty_notifier(self, port: int) -> Notifier:
-        return self.ready
+        self.set_side(False)
 
     def listen(self) -> None:
         """To be called from ``initialize``."""
@@ -60,12 +51,6 @@ class HostFedSource(EndingSource):
     def wants_more(self) -> bool:
         """Whether to fill the ring now: refilling a little at a time would cost a run of the image each."""
         return not self.source.closed and (bool(self.active) or not self.is_push) and self.source.room_bytes >= self.source.size // 2
-
-    def wake(self) -> None:
-        if self.is_push:
-            self.task.reschedule()
-        else:
-            self.ready.wake()
 
     def add_handlers(self) -> None:
         self.add_data("count", "count")

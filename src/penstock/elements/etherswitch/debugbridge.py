@@ -3,13 +3,11 @@
 import struct
 
 from penstock.elements import ConfigureError, HostPacket, Packet, datapath
+from penstock.elements.bridgemessage import ACKNOWLEDGED, CHANGE, CHANGED, CONFIG, GROUP, LLC, MESSAGE_BYTES, bridge_text
 from penstock.elements.printing import PrintElement
 from penstock.lang.arguments import unparse_ether
 
 __all__ = ["DebugBridge"]
-
-_CONFIG, _CHANGE = 0, 0x80
-_MESSAGE_BYTES = 52
 
 
 class DebugBridge(PrintElement):
@@ -37,24 +35,21 @@ class DebugBridge(PrintElement):
     def line(self, packet: HostPacket) -> str:
         data = packet.data
         who = (f"{self.label}: " if self.label else "") + unparse_ether(int.from_bytes(data[6:12], "big"))
-        if data[20] == _CHANGE:
+        if data[20] == CHANGE:
             return f"{who} topology change"
-        if data[20] != _CONFIG or len(data) < _MESSAGE_BYTES:
+        if data[20] != CONFIG or len(data) < MESSAGE_BYTES:
             return f"{who} unknown message ({len(data)} bytes, type {data[20]})"
         if self.level == 1:
             return f"{who} configuration"
-        flags, root, cost, bridge, port, *times = struct.unpack(">BQIQHHHHH", data[21:_MESSAGE_BYTES])
-        names = [name for bit, name in ((0x01, "change"), (0x80, "acknowledged")) if flags & bit]
-
-        def shown(identity: int) -> str:
-            return f"{identity >> 48} {unparse_ether(identity & (1 << 48) - 1)}"
+        flags, root, cost, bridge, port, *times = struct.unpack(">BQIQHHHHH", data[21:MESSAGE_BYTES])
+        names = [name for bit, name in ((CHANGED, "change"), (ACKNOWLEDGED, "acknowledged")) if flags & bit]
 
         age, most, hello, delay = (f"{t / 256:g}" for t in times)
-        return (f"{who} configuration: root {shown(root)} cost {cost} bridge {shown(bridge)} port {port:#x}"
+        return (f"{who} configuration: root {bridge_text(root)} cost {cost} bridge {bridge_text(bridge)} port {port:#x}"
                 f" age {age} of {most} s, hello {hello} s, forward delay {delay} s" + (f" [{' '.join(names)}]" if names else ""))
 
     @datapath
     def simple_action(self, p: Packet) -> Packet | None:
-        if self.active and p.data.has(0, 21) and p.data.u48[0] == 0x0180C2000000 and p.data.u16[14] == 0x4242:
+        if self.active and p.data.has(0, 21) and p.data.u48[0] == GROUP and p.data.u16[14] == LLC:
             self.to_host(p)
         return p

@@ -5,17 +5,14 @@ from __future__ import annotations
 from typing import Any, cast
 
 from penstock.elements import Array, ConfigureError, Element, Packet, Struct, Timer, datapath, u8, u16, u32, u64
+from penstock.elements.bridgemessage import ACKNOWLEDGED, CHANGE, CHANGED, CONFIG, GROUP, LLC, MESSAGE_BYTES, bridge_text
 from penstock.elements.etherswitch.etherswitch import EtherSwitch
 from penstock.elements.standard.switch import Suppressor
-from penstock.lang.arguments import ElementName, EtherAddress, Seconds, unparse_ether
+from penstock.lang.arguments import ElementName, EtherAddress, Seconds
 
 __all__ = ["EtherSpanTree"]
 
-_GROUP = 0x0180C2000000
 _FRAME_BYTES, _CONFIG_BYTES, _CHANGE_BYTES = 60, 38, 7
-_LLC = 0x4242
-_CONFIG, _CHANGE = 0, 0x80
-_CHANGED, _ACKNOWLEDGED = 0x01, 0x80
 _BLOCKING, _LISTENING, _LEARNING, _FORWARDING = range(4)
 _STATES = ("blocking", "listening", "learning", "forwarding")
 _TICK_NS = 100_000_000
@@ -122,20 +119,16 @@ class EtherSpanTree(Element):
 
     def add_handlers(self) -> None:
         self.add_read("ports", lambda: "".join(self._row(i) for i in range(self.ninputs)))
-        self.add_read("root", lambda: f"{self._shown(self.root)} {self.root_cost}")
+        self.add_read("root", lambda: f"{bridge_text(self.root)} {self.root_cost}")
         self.add_read("is_root", lambda: self.root_port == _NOBODY)
         self.add_data("topology_changes", "topology_changes")
         self.add_data("bad", "bad")
-
-    @staticmethod
-    def _shown(identity: int) -> str:
-        return f"{identity >> 48} {unparse_ether(identity & (1 << 48) - 1)}"
 
     def _row(self, i: int) -> str:
         entry = self.table[i]
         mine = entry.bridge == self.identity and entry.port == 0x8000 | i + 1
         role = "root" if i == self.root_port else "designated" if mine else "alternate"
-        return f"{i} {_STATES[entry.state]} {role} {self._shown(entry.bridge)} {entry.cost}\n"
+        return f"{i} {_STATES[entry.state]} {role} {bridge_text(entry.bridge)} {entry.cost}\n"
 
     # The tree
 
@@ -236,10 +229,10 @@ class EtherSpanTree(Element):
         if p is not None:
             p.set_mac(0)
             p.data.fill(0, u32(_FRAME_BYTES), u8(0))
-            p.data.u48[0] = _GROUP
+            p.data.u48[0] = GROUP
             p.data.u48[6] = self.address
             p.data.u16[12] = size
-            p.data.u16[14] = _LLC
+            p.data.u16[14] = LLC
             p.data.u8[16] = 3
             p.timestamp = self.clock.now()
         return p
@@ -260,9 +253,9 @@ class EtherSpanTree(Element):
         if p is not None:
             flags: u8 = 0
             if self.is_changing != 0:
-                flags |= _CHANGED
+                flags |= CHANGED
             if self.table[i].acknowledges != 0:
-                flags |= _ACKNOWLEDGED
+                flags |= ACKNOWLEDGED
             self.table[i].acknowledges = 0
             self.table[i].waits = 0
             self.table[i].hold_ns = now + 1_000_000_000
@@ -304,8 +297,8 @@ class EtherSpanTree(Element):
                 self.age_ns = most
                 self.hello_ns = max(hello, u64(1_000_000_000))
                 self.delay_ns = delay
-                self.is_changing = u8(flags & _CHANGED)
-                if (flags & _ACKNOWLEDGED) != 0:
+                self.is_changing = u8(flags & CHANGED)
+                if (flags & ACKNOWLEDGED) != 0:
                     self.reports = 0
                 self.speak(now)
         elif self.is_designated(i):
@@ -314,17 +307,17 @@ class EtherSpanTree(Element):
     @datapath
     def push(self, port: int, p: Packet) -> None:
         i = u32(port)
-        good = p.data.has(0, 21) and p.data.u48[0] == _GROUP and p.data.u16[14] == _LLC and p.data.u16[17] == 0
+        good = p.data.has(0, 21) and p.data.u48[0] == GROUP and p.data.u16[14] == LLC and p.data.u16[17] == 0
         if good:
             now = self.clock.now()
             kind = u32(p.data.u8[20])
-            if kind == _CHANGE:
+            if kind == CHANGE:
                 # 8.7.2
                 if self.is_designated(i):
                     self.change(now)
                     self.table[i].acknowledges = 1
                     self.send(i, now)
-            elif kind == _CONFIG and p.data.has(0, 52):
+            elif kind == CONFIG and p.data.has(0, MESSAGE_BYTES):
                 self.hear(i, p, now)
             else:
                 good = False
@@ -366,7 +359,7 @@ class EtherSpanTree(Element):
             self.next_report_ns = now + self.hello_ns
             p = self.frame(u32(_CHANGE_BYTES))
             if p is not None:
-                p.data.u8[20] = _CHANGE
+                p.data.u8[20] = CHANGE
                 self.output(self.root_port).push(p)
         self.switch.timeout_ns = min(self.timeout_ns, self.delay_ns) if self.is_changing != 0 else self.timeout_ns
         self.timer.schedule_after(_TICK_NS)

@@ -134,7 +134,7 @@ class RatedSource(ContentSource):
 
     def _set_rate(self, text: str) -> None:
         self.bucket.set_rate(float(text))
-        self.wake_up()
+        self.wake()
 
     @datapath
     def make(self) -> Packet | None:
