@@ -6,7 +6,10 @@ import struct
 
 from penstock.packet.checksum import internet_checksum
 
-__all__ = ["ipv4_header", "pseudo_header", "tcp_segment", "udp_datagram"]
+__all__ = ["ipv4_header", "pseudo_header", "tcp_segment", "udp_datagram", "with_transport_checksum"]
+
+#: where the checksum of ICMP, TCP and UDP stands
+_CHECKSUM_AT = {1: 2, 6: 16, 17: 6}
 
 
 def ipv4_header(src: int, dst: int, protocol: int, payload_bytes: int, *, ttl: int, tos: int = 0, fragment: int = 0) -> bytes:
@@ -36,3 +39,16 @@ def tcp_segment(sport: int, dport: int, sequence: int, acknowledgement: int, fla
     plain = struct.pack(">HHIIBBHHH", sport, dport, sequence, acknowledgement, 0x50, flags, window, 0, 0) + payload
     value = internet_checksum(pseudo_header(addresses, 6, len(plain)) + plain)
     return plain[:16] + value.to_bytes(2, "big") + plain[18:]
+
+
+def with_transport_checksum(packet: bytes) -> bytes:
+    """An IPv4 packet with the right checksum of its TCP, UDP or ICMP; what is neither, a fragment, or not all there stays as it is."""
+    start, protocol, whole = (packet[0] & 15) * 4, packet[9], int.from_bytes(packet[2:4], "big")
+    at = _CHECKSUM_AT.get(protocol)
+    if at is None or int.from_bytes(packet[6:8], "big") & 0x3FFF or len(packet) < whole or whole < start + at + 2:
+        return packet
+    plain = packet[start : start + at] + b"\0\0" + packet[start + at + 2 : whole]
+    value = internet_checksum((b"" if protocol == 1 else pseudo_header(packet[12:20], protocol, len(plain))) + plain)
+    if protocol == 17 and value == 0:
+        value = 0xFFFF
+    return packet[: start + at] + value.to_bytes(2, "big") + packet[start + at + 2 :]

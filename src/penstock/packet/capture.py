@@ -60,6 +60,11 @@ class CaptureReader(TraceFile):
                 self.close()
                 raise
 
+    def skip_to(self, position: int) -> None:
+        if self._is_ng:
+            raise CaptureError(f"{self.name}: a pcapng file can only be read from its start")
+        super().skip_to(position)
+
     # pcap
 
     def _begin_pcap(self, magic: bytes) -> None:

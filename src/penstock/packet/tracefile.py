@@ -61,6 +61,13 @@ class TraceFile:
             raise CaptureError(f"{self.name}: breaks off at byte {self.position}")
         return data
 
+    def skip_to(self, position: int) -> None:
+        """Go on at that byte of the (unpacked) file, which must be where a packet starts. Raises CaptureError."""
+        if position < self.position:
+            raise CaptureError(f"{self.name}: packets start at byte {self.position}")
+        while self.position < position:
+            self._read(min(position - self.position, 1 << 20))
+
     def _at_end(self, count: int = 4) -> bytes | None:
         """The next bytes, or None at the end of the file."""
         data = self._read_some(count)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
+import os
 import sys
 from collections.abc import Iterator
-from typing import TextIO
+from typing import BinaryIO, cast
 
 from penstock.elements import ConfigureError, Packet, datapath
-from penstock.elements.hostfed import HostFedSource
+from penstock.elements.summary_binary import MAX_RECORD_BYTES, METADATA, read_record
 from penstock.elements.summary_fields import FIELDS, MISSING, Parts, canonical_name
+from penstock.elements.tracesource import TraceSource
 from penstock.lang.arguments import ArgumentError, Filename, parse_int, parse_ip
 from penstock.lang.text import split_words
+from penstock.packet.build import with_transport_checksum
 
 __all__ = ["FromIPSummaryDump"]
 
@@ -26,54 +29,96 @@ class TextTrace:
         self.name = name
         self.line_number = 0
         self.bad_lines = 0
+        #: bytes read so far, of a plain file
+        self.position = 0
         if name == "-":
-            self.file: TextIO = sys.stdin
+            self.file: BinaryIO = sys.stdin.buffer
         elif name.endswith(".gz"):
-            self.file = gzip.open(name, "rt", encoding="latin-1")  # noqa: SIM115
+            self.file = cast(BinaryIO, gzip.open(name, "rb"))  # noqa: SIM115
         else:
-            self.file = open(name, encoding="latin-1")  # noqa: SIM115
+            self.file = open(name, "rb")  # noqa: SIM115
 
     def __iter__(self) -> Iterator[Parts]:
         while True:
-            line = self.file.readline(_MAX_LINE_BYTES)
-            if not line:
+            line = self.next_line()
+            if line is None:
                 return
             self.line_number += 1
-            parts = self.parts_of(line.strip())
+            parts = self.parts_of(line)
             if parts is not None:
                 yield parts
+
+    def next_line(self) -> str | None:
+        line = self.file.readline(_MAX_LINE_BYTES)
+        self.position += len(line)
+        return line.decode("latin-1").strip() if line else None
 
     def parts_of(self, text: str) -> Parts | None:
         """What a line says; None where it is no packet."""
         raise NotImplementedError
 
     def close(self) -> None:
-        if self.file is not sys.stdin:
+        if self.file is not sys.stdin.buffer:
             self.file.close()
 
 
 class _Dump(TextTrace):
-    """The lines of a summary dump."""
+    """The lines of a summary dump; behind ``!binary``, records."""
 
     def __init__(self, name: str, contents: list[str], defaults: Parts):
         super().__init__(name)
         self.contents = contents
         self.defaults = defaults
+        self.is_binary = False
+
+    def next_line(self) -> str | None:
+        """The next line of text. Records of packets are kept in ``record``, and have an empty line."""
+        self.record: bytes | None = None
+        if not self.is_binary:
+            return super().next_line()
+        head = self._read(4, 0)
+        if not head:
+            return None
+        word = int.from_bytes(head, "big")
+        size = (word & ~METADATA) - 4
+        if not 0 <= size <= MAX_RECORD_BYTES:
+            raise ValueError(f"a record of {size + 4} bytes")
+        body = self._read(size, 4)
+        if word & METADATA:
+            return body.decode("latin-1").strip()
+        self.record = body
+        return ""
+
+    def _read(self, count: int, before: int) -> bytes:
+        data = self.file.read(count)
+        if len(data) < count and (data or before):
+            raise ValueError(f"breaks off at byte {self.position + len(data)}")
+        self.position += len(data)
+        return data
 
     def parts_of(self, text: str) -> Parts | None:
         if text.startswith("!"):
             self._directive(text)
             return None
-        if not text or text.startswith("#"):
+        if self.record is None and (not text or text.startswith("#")):
             return None
         parts = dataclasses.replace(self.defaults, icmp=dict(self.defaults.icmp))
-        return parts if self._fill(parts, text) else None
+        if self.record is None:
+            return parts if self._fill(parts, text) else None
+        try:
+            read_record(self.contents, self.record, parts)
+        except (ValueError, KeyError, OverflowError):
+            self.bad_lines += 1
+            return None
+        return parts
 
     def _directive(self, text: str) -> None:
         word, _, rest = text.partition(" ")
         if word in ("!data", "!contents"):
             names = [canonical_name(w) for w in split_words(rest)]
             self.contents = [n or "" for n in names]
+        elif word == "!binary":
+            self.is_binary = True
         elif word == "!proto":
             self._set_default("ip_proto", rest.strip())
         elif word == "!aggregate" and rest.strip().isdigit():
@@ -110,8 +155,8 @@ class _Dump(TextTrace):
         return good
 
 
-class FromIPSummaryDump(HostFedSource):
-    """Make packets from the lines of a summary dump (ToIPSummaryDump's format), plain or gzip.
+class FromIPSummaryDump(TraceSource):
+    """Make packets from the lines, or the binary records, of a summary dump (ToIPSummaryDump's format), plain or gzip.
 
     Packets start at their IP header; network and transport header positions, timestamp, aggregate, paint and
     EXTRA_PACKETS annotations are set. What the lines do not say is filled in: addresses 0, protocol TCP, no payload. The
@@ -120,13 +165,16 @@ class FromIPSummaryDump(HostFedSource):
     Arguments:
         FILENAME: the file; ``-`` is standard input.
         STOP: stop the driver at the end. ACTIVE: false waits. ZERO: fill packets with zero bytes to their length.
-        CHECKSUM: accepted; IP header checksums are always right. PROTO: protocol where the lines do not say it.
+        CHECKSUM: checksums of TCP, UDP and ICMP are made right (those of IP headers always are). PROTO: protocol where the lines do not
+        say it.
         MULTIPACKET: a line with a count above 1 becomes as many packets.
         DEFAULT_CONTENTS, CONTENTS, FIELDS: fields of files without ``!data``. DEFAULT_FLOWID, FLOWID: ``SRC SPORT DST DPORT``.
-        SAMPLE, TIMING, ALLOW_NONEXISTENT: accepted for compatibility (SAMPLE 1, TIMING false).
+        SAMPLE: the probability that a packet is taken. TIMING: keep the time between packets. ALLOW_NONEXISTENT: a file that is not there
+        is an empty one.
 
     Handlers:
-        count (read): packets made. bad_lines (read): lines that cannot be read. active (read/write). stop (write).
+        count (read): packets made. bad_lines (read): lines that cannot be read. filename, filepos, packet_filepos, filesize, encap (read).
+        active, sampling_prob (read/write). stop, reset_counts (write).
 
     Example:
         FromIPSummaryDump(f.dump, STOP true) -> IPPrint -> Discard;
@@ -136,9 +184,9 @@ class FromIPSummaryDump(HostFedSource):
                   proto: str = "6", multipacket: bool = False, default_contents: str = "", contents: str = "", fields: str = "",
                   default_flowid: str = "", sample: float = 1.0, timing: bool = False, allow_nonexistent: bool = False,
                   flowid: str = "") -> None:
-        if sample != 1 or timing:
-            raise ConfigureError("SAMPLE and TIMING are not supported here; use RandomSample behind it")
         self.filename, self.zero, self.multipacket = filename, zero, multipacket
+        self.checksum, self.allow_nonexistent = checksum, allow_nonexistent
+        self.set_trace(sample, timing=timing)
         self.set_end(stop, "")
         self.set_source(active)
         self.contents: list[str] = []
@@ -162,8 +210,10 @@ class FromIPSummaryDump(HostFedSource):
         return _Dump(self.filename, self.contents, self.defaults)
 
     def initialize(self) -> None:
-        self.dump = self.open_trace()
-        self.lines = self._packets()
+        self.lines: Iterator[Parts] = iter(())
+        if not self.allow_nonexistent or os.path.exists(self.filename):
+            self.dump = self.open_trace()
+            self.lines = self._packets()
         self.waiting: Parts | None = None
         self.listen()
 
@@ -184,8 +234,12 @@ class FromIPSummaryDump(HostFedSource):
 
     def add_handlers(self) -> None:
         super().add_handlers()
-        self.add_read("bad_lines", lambda: self.dump.bad_lines)
+        self.add_read("bad_lines", lambda: self.dump.bad_lines if hasattr(self, "dump") else 0)
         self.add_read("encap", lambda: "IP")
+
+    @property
+    def position(self) -> int:
+        return self.dump.position if hasattr(self, "dump") else 0
 
     def feed(self) -> bool:
         if not self.wants_more:
@@ -200,7 +254,9 @@ class FromIPSummaryDump(HostFedSource):
             if parts is None:
                 self.source.closed = True
                 break
-            if not self._offer(parts):
+            if self.first_ns is None:
+                self.begin_at(parts.timestamp_ns)
+            if self.is_early(parts.timestamp_ns) or not self._offer(parts):
                 self.waiting = parts
                 break
         self.wake()
@@ -210,6 +266,8 @@ class FromIPSummaryDump(HostFedSource):
         data, length = parts.build()
         if self.zero and len(data) < min(length, 65535):
             data += bytes(min(length, 65535) - len(data))
+        if self.checksum:
+            data = with_transport_checksum(data)
         annotations = bytearray(48)
         annotations[0:4] = parts.dst.to_bytes(4, "big")
         annotations[16] = parts.paint
@@ -229,4 +287,4 @@ class FromIPSummaryDump(HostFedSource):
         # Where the lines have Ethernet addresses, their header is in front of the packet, behind its start.
         if p.has_mac:
             p.pull(14)
-        return p
+        return self.take_sample(p)

@@ -40,10 +40,11 @@ class FromDAGDump(_FromMonitor):
         FILENAME: the file.
         ENCAP: ERF (extensible records), or what the older records of 64 bytes carry: ATM, ETHER, PPP.
         STOP, TIMING, ACTIVE, SAMPLE, FORCE_IP, START, START_AFTER, END, END_AFTER, INTERVAL, END_CALL, BURST: as FromDump's.
-        MMAP, FILEPOS: accepted for compatibility.
+        FILEPOS: where in the file to start. MMAP: accepted for compatibility.
 
     Handlers:
-        count, filename, encap, filepos, filesize (read). active, sampling_prob (read/write). stop, reset_counts (write).
+        count, filename, encap, filepos, packet_filepos, filesize (read). active, sampling_prob (read/write).
+        extend_interval, stop, reset_counts (write).
 
     Example:
         FromDAGDump(f.pcap, ENCAP ETHER, ACTIVE false) -> Discard; DriverManager(stop);
@@ -54,7 +55,8 @@ class FromDAGDump(_FromMonitor):
                   end_after: str = "", interval: str = "", end_call: str = "", filepos: int = 0, mmap: bool = False,
                   burst: int = 32) -> None:
         super().configure(filename, stop=stop, timing=timing, active=active, sample=sample, force_ip=force_ip, start=start,
-                          start_after=start_after, end=end, end_after=end_after, interval=interval, end_call=end_call, burst=burst)
+                          start_after=start_after, end=end, end_after=end_after, interval=interval, end_call=end_call, filepos=filepos,
+                          burst=burst)
         self.layout = encap.upper()
         if self.layout != "ERF" and self.layout not in DAG_LAYOUTS:
             raise ConfigureError(f"ENCAP: '{encap}' is none of ERF, {', '.join(DAG_LAYOUTS)}")
@@ -74,10 +76,11 @@ class FromNLANRDump(_FromMonitor):
         FILENAME: the file.
         FORMAT: ``tsh``.
         STOP, TIMING, ACTIVE, SAMPLE, START, START_AFTER, END, END_AFTER, INTERVAL, END_CALL, BURST: as FromDump's.
-        FORCE_IP, MMAP, FILEPOS: accepted for compatibility: all packets are IP.
+        FILEPOS: where in the file to start. FORCE_IP, MMAP: accepted for compatibility: all packets are IP.
 
     Handlers:
-        count, filename, encap, filepos, filesize (read). active, sampling_prob (read/write). stop, reset_counts (write).
+        count, filename, encap, filepos, packet_filepos, filesize (read). active, sampling_prob (read/write).
+        extend_interval, stop, reset_counts (write).
 
     Example:
         FromNLANRDump(f.pcap, FORMAT tsh, ACTIVE false) -> Discard; DriverManager(stop);
@@ -88,7 +91,8 @@ class FromNLANRDump(_FromMonitor):
                   end_after: str = "", interval: str = "", end_call: str = "", filepos: int = 0, mmap: bool = False,
                   burst: int = 32) -> None:
         super().configure(filename, stop=stop, timing=timing, active=active, sample=sample, force_ip=True, start=start,
-                          start_after=start_after, end=end, end_after=end_after, interval=interval, end_call=end_call, burst=burst)
+                          start_after=start_after, end=end, end_after=end_after, interval=interval, end_call=end_call, filepos=filepos,
+                          burst=burst)
         if format.lower() != "tsh":
             raise ConfigureError(f"FORMAT: '{format}' is not read (tsh is)")
         self.keeps_others = self.noutputs > 1

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import re
+import struct
 import sys
-from typing import TextIO, cast
+from pathlib import Path
 
 from penstock.elements import ConfigureError, HandlerError, HostPacket, Packet, datapath, u32
 from penstock.elements.hostfed import HostSink
+from penstock.elements.summary_binary import pack_record
 from penstock.elements.summary_fields import FIELDS, MISSING, View
 from penstock.lang.arguments import ElementName, UInt32, unparse_ip
 
@@ -17,6 +18,7 @@ __all__ = ["ToIPFlowDumps"]
 
 _PATTERN = re.compile(r"%(0?\d*)([nsSdDp%])")
 _MAX_FLOWS = 65_536
+_NUMBERS = ("tcp_seq", "tcp_ack")
 
 
 class _Flow:
@@ -32,7 +34,7 @@ class _Flow:
         self.protocol = view.protocol
         self.first_ns = packet.timestamp_ns if relative else 0
         self.first_sequence: list[int | None] = [None, None]
-        self.lines: list[str] = []
+        self.lines: list[bytes] = []
         self.count = 0
 
 
@@ -49,7 +51,7 @@ class ToIPFlowDumps(HostSink):
         does.
         NOTIFIER: accepted: the element that gives the aggregates. ABSOLUTE_TIME, ABSOLUTE_SEQ: times and numbers as they are.
         TCP_OPT, TCP_WINDOW, IP_ID: more fields. MINCOUNT: flows of fewer packets are not written (0).
-        OUTPUT_LARGER, BINARY: not possible here.
+        BINARY: binary records, as ToIPSummaryDump's. OUTPUT_LARGER: not possible here.
 
     Handlers:
         count (read): packets. flows (read): flows that are not written yet. clear (write): write all, and begin anew.
@@ -61,15 +63,16 @@ class ToIPFlowDumps(HostSink):
     def configure(self, output_pattern: str = "-", *, notifier: ElementName = "", absolute_time: bool = False, absolute_seq: bool = False,
                   binary: bool = False, tcp_opt: bool = False, tcp_window: bool = False, ip_id: bool = False, gzip: bool = False,
                   mincount: UInt32 = 0, output_larger: str = "") -> None:
-        if binary or output_larger:
-            raise ConfigureError("BINARY and OUTPUT_LARGER are not possible here: each flow is one text")
+        if output_larger:
+            raise ConfigureError("OUTPUT_LARGER is not possible here: each flow is one dump")
         if output_pattern != "-" and not re.search(r"%0?\d*[nsSdD]", output_pattern):
             raise ConfigureError("OUTPUT_PATTERN: needs %n, or addresses and ports, so that flows have files of their own")
         self.pattern, self.notifier, self.mincount, self.compress = output_pattern, notifier, mincount, gzip
-        self.absolute_time, self.absolute_seq = absolute_time, absolute_seq
+        self.absolute_time, self.absolute_seq, self.binary = absolute_time, absolute_seq, binary
         more = [name for name, wanted in (("tcp_window", tcp_window), ("tcp_opt", tcp_opt)) if wanted]
         common = ["ip_id"] if ip_id else []
         self.fields = {6: ["tcp_flags", "tcp_seq", "payload_len", "tcp_ack", *more, *common], 0: ["payload_len", *common]}
+        self.stamp = "timestamp" if absolute_time else "ntimestamp"
         self.flows: dict[int, _Flow] = {}
         self.set_sink()
 
@@ -105,16 +108,22 @@ class ToIPFlowDumps(HostSink):
             flow = self.flows[number] = _Flow(view, packet, relative=not self.absolute_time)
         direction = packet.anno(16) & 1
         since = packet.timestamp_ns - flow.first_ns
-        words = [f"{since // 1_000_000_000}.{since % 1_000_000_000:09d}"[:-3] if since >= 0 else "0.000000", "<" if direction else ">"]
-        for name in self.fields.get(view.protocol, self.fields[0]):
-            value = FIELDS[name].show(view)
-            words.append(MISSING if value is None else self._number(flow, name, direction, str(value)))
-        flow.lines.append(" ".join(words) + "\n")
+        names = self.fields.get(view.protocol, self.fields[0])
+        values = [FIELDS[name].show(view) for name in names]
+        words = [MISSING if v is None else self._number(flow, name, direction, str(v)) for name, v in zip(names, values)]
+        seconds, fraction = divmod(max(since, 0), 1_000_000_000)
+        if self.binary:
+            given = {n: (int(w) & 0xFFFFFFFF).to_bytes(4, "big") for n, w in zip(names, words) if n in _NUMBERS and w.isdigit()}
+            given[self.stamp] = struct.pack(">II", seconds & 0xFFFFFFFF, fraction // 1000 if self.absolute_time else fraction)
+            given["direction"] = bytes([direction])
+            flow.lines.append(pack_record([self.stamp, "direction", *names], view, given))
+        else:
+            flow.lines.append(f"{seconds}.{fraction // 1000:06d} {'<' if direction else '>'} {' '.join(words)}\n".encode("latin-1"))
         flow.count += 1
 
     def _number(self, flow: _Flow, name: str, direction: int, text: str) -> str:
         """Sequence numbers since the first one of who sent the bytes that they count."""
-        if self.absolute_seq or name not in ("tcp_seq", "tcp_ack") or not text.isdigit():
+        if self.absolute_seq or name not in _NUMBERS or not text.isdigit():
             return text
         side = direction if name == "tcp_seq" else 1 - direction
         first = flow.first_sequence[side]
@@ -136,31 +145,34 @@ class ToIPFlowDumps(HostSink):
 
         return _PATTERN.sub(fill, self.pattern)
 
-    def _write(self, out: TextIO, number: int, flow: _Flow) -> None:
-        out.write(f"!IPSummaryDump 1.3\n!flowid {unparse_ip(flow.src)} {flow.sport} {unparse_ip(flow.dst)} {flow.dport} "
-                  f"{ {6: 'T', 17: 'U'}.get(flow.protocol, flow.protocol)}\n!aggregate {number}\n")
+    def _dump(self, number: int, flow: _Flow) -> bytes:
+        head = (f"!IPSummaryDump 1.3\n!flowid {unparse_ip(flow.src)} {flow.sport} {unparse_ip(flow.dst)} {flow.dport} "
+                f"{ {6: 'T', 17: 'U'}.get(flow.protocol, flow.protocol)}\n!aggregate {number}\n")
         if not self.absolute_time:
-            out.write(f"!firsttime {flow.first_ns // 1_000_000_000}.{flow.first_ns % 1_000_000_000 // 1000:06d}\n")
+            head += f"!firsttime {flow.first_ns // 1_000_000_000}.{flow.first_ns % 1_000_000_000 // 1000:06d}\n"
         for direction, first in zip("><", flow.first_sequence):
             if first is not None and not self.absolute_seq:
-                out.write(f"!firstseq {direction} {first}\n")
-        out.write(f"!data {'timestamp' if self.absolute_time else 'ntimestamp'} direction "
-                  f"{' '.join(self.fields.get(flow.protocol, self.fields[0]))}\n")
-        out.writelines(flow.lines)
+                head += f"!firstseq {direction} {first}\n"
+        head += f"!data {self.stamp} direction {' '.join(self.fields.get(flow.protocol, self.fields[0]))}\n"
+        return (head + ("!binary\n" if self.binary else "")).encode() + b"".join(flow.lines)
 
     def _write_all(self) -> None:
         try:
             for number, flow in sorted(self.flows.items()):
                 if flow.count < self.mincount:
                     continue
+                dump = self._dump(number, flow)
                 if self.pattern == "-":
-                    self._write(sys.stdout, number, flow)
+                    if self.binary:
+                        sys.stdout.flush()
+                        sys.stdout.buffer.write(dump)
+                    else:
+                        sys.stdout.write(dump.decode("latin-1"))
                     continue
                 name = self._name(number, flow)
                 if self.compress and not name.endswith(".gz"):
                     name += ".gz"
-                with contextlib.closing(cast(TextIO, gzip.open(name, "wt") if name.endswith(".gz") else open(name, "w"))) as out:
-                    self._write(out, number, flow)
+                Path(name).write_bytes(gzip.compress(dump) if name.endswith(".gz") else dump)
         except OSError as error:
             self.give_up(f"{error.filename or '-'}: {error.strerror}")
         self.flows = {}

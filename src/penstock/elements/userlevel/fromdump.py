@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
-from penstock.elements import ConfigureError, HandlerError, Packet, datapath, u32
-from penstock.elements.hostfed import HostFedSource
-from penstock.lang.arguments import Filename, parse_real, parse_seconds
+from penstock.elements import ConfigureError, HandlerError
+from penstock.elements.tracesource import TraceSource
+from penstock.lang.arguments import ArgumentError, Filename, parse_seconds
 from penstock.packet.capture import LINK_TYPES, CaptureError, CapturePacket, CaptureReader
 from penstock.packet.link import ip_start
 from penstock.packet.tracefile import TraceFile
 
 __all__ = ["FromDump"]
 
-_ONE = 1 << 28
 _BURST = 32
 _FOREVER = 2**64 - 1
 
 
-class FromDump(HostFedSource):
+class FromDump(TraceSource):
     """Read packets from a capture file: pcap or pcapng, plain or gzip; ``-`` is standard input.
 
     Packets have the file's timestamps. Ethernet frames have the MAC header position set. With FORCE_IP, packets start
@@ -36,11 +34,11 @@ class FromDump(HostFedSource):
             the first packet; INTERVAL is from the start on.
         END_CALL: ``handler [value]``, written at the end of the file.
         BURST: packets a task takes at a time.
-        FILEPOS, MMAP: accepted for compatibility.
+        FILEPOS: where in the file to start: what the handler ``filepos`` says between packets. MMAP: accepted for compatibility.
 
     Handlers:
-        count (read): packets so far. filename, encap, filepos, filesize (read). active, sampling_prob (read/write).
-        stop, reset_counts (write).
+        count (read): packets so far. filename, encap, filepos, packet_filepos, filesize (read). active, sampling_prob (read/write).
+        extend_interval (write): END, or the end of INTERVAL, is so much later. stop, reset_counts (write).
 
     Example:
         FromDump(f.pcap, STOP true) -> c :: Counter -> Discard;
@@ -49,18 +47,13 @@ class FromDump(HostFedSource):
     #: packets that are not IP are there with FORCE_IP too, without a network header position
     keeps_others = False
 
-    sample: u32
-
     def configure(self, filename: Filename, *, stop: bool = False, timing: bool = False, active: bool = True,
                   sample: float = 1.0, force_ip: bool = False, start: str = "", start_after: str = "", end: str = "",
                   end_after: str = "", interval: str = "", end_call: str = "", filepos: int = 0, mmap: bool = False,
                   burst: int = _BURST) -> None:
-        self.filename, self.timing, self.force_ip = filename, timing, force_ip
+        self.filename, self.force_ip, self.start_position = filename, force_ip, filepos
         self.set_end(stop, end_call)
-        if not 0 <= sample <= 1:
-            raise ConfigureError("SAMPLE: must be between 0 and 1")
-        self.sample = round(sample * _ONE)
-        self.samples = sample < 1
+        self.set_trace(sample, timing=timing)
         if not 1 <= burst <= 1024:
             raise ConfigureError("BURST: must be between 1 and 1024")
         self.set_source(active, burst)
@@ -76,9 +69,14 @@ class FromDump(HostFedSource):
             self.reader = self.open_trace()
         except CaptureError as error:
             raise ConfigureError(str(error)) from None
+        if self.start_position:
+            try:
+                self.reader.skip_to(self.start_position)
+            except CaptureError as error:
+                raise ConfigureError(f"FILEPOS: {error}") from None
+        self.extension_ns = 0
         self.iterator: Iterator[CapturePacket] = iter(self.reader)
         self.waiting: CapturePacket | None = None
-        self.first_ns: int | None = None
         self.problem = ""
         self.listen()
 
@@ -91,30 +89,34 @@ class FromDump(HostFedSource):
 
     def add_handlers(self) -> None:
         super().add_handlers()
-        self.add_read("filename", lambda: self.filename)
-        self.add_read("filepos", lambda: self.reader.position)
-        self.add_read("filesize", self._size)
         self.add_read("encap", self._encap)
-        self.add_read("sampling_prob", lambda: f"{self.sample / _ONE:g}")
-        self.add_write("sampling_prob", self._set_sample)
+        self.add_write("extend_interval", self._extend)
 
-    def _size(self) -> int | str:
-        """Of a gzip file that is not the size of what is read, so it is not told."""
-        if self.filename == "-" or self.filename.endswith(".gz"):
-            return "-"
-        return os.stat(self.filename).st_size
+    @property
+    def position(self) -> int:
+        return self.reader.position
+
+    def _extend(self, text: str) -> None:
+        try:
+            more = int(parse_seconds(text.strip()) * 1e9)
+        except ArgumentError as error:
+            raise HandlerError(str(error)) from None
+        if not any(self.window[2:]):
+            raise HandlerError("there is no END, END_AFTER or INTERVAL to extend")
+        self.extension_ns += more
+        if self.source.closed:
+            # The end was reached: go on with the packet that was too late.
+            self.source.closed = False
+            self.ended = False
+            if self.first_ns is not None:
+                self._limits(self.first_ns)
+            self.wake()
+        elif self.first_ns is not None:
+            self._limits(self.first_ns)
 
     def _encap(self) -> str:
         number = LINK_TYPES["IP"] if self.force_ip else self.reader.link_type
         return next((name for name, value in LINK_TYPES.items() if value == number), str(number))
-
-    def _set_sample(self, text: str) -> None:
-        value = parse_real(text.strip())
-        if not 0 <= value <= 1:
-            raise HandlerError("must be between 0 and 1")
-        if not self.samples:
-            raise HandlerError("configure the element with SAMPLE to change it later")
-        self.sample = round(value * _ONE)
 
     # Python's side: from the file to the ring
 
@@ -128,12 +130,14 @@ class FromDump(HostFedSource):
             self.until_ns = first_ns + end_after
         elif interval is not None:
             self.until_ns = self.from_ns + interval
+        self.until_ns = min(self.until_ns + self.extension_ns, _FOREVER)
 
     def _next(self) -> CapturePacket | None:
         """The next packet that is wanted, or None at the end."""
         while True:
             try:
-                packet = next(self.iterator, None)
+                packet = self.waiting or next(self.iterator, None)
+                self.waiting = None
             except CaptureError as error:
                 self.problem = str(error)
                 self.router.complain(str(error))
@@ -141,10 +145,10 @@ class FromDump(HostFedSource):
             if packet is None:
                 return None
             if self.first_ns is None:
-                self.first_ns = packet.timestamp_ns
-                self.clock_at_first_ns = self._now()
-                self._limits(self.first_ns)
+                self.begin_at(packet.timestamp_ns)
+                self._limits(packet.timestamp_ns)
             if packet.timestamp_ns >= self.until_ns:
+                self.waiting = packet
                 return None
             if packet.timestamp_ns < self.from_ns:
                 continue
@@ -152,28 +156,17 @@ class FromDump(HostFedSource):
                 continue
             return packet
 
-    def _now(self) -> int:
-        clock = self.router.clock
-        return int(clock.time if clock.simulated else clock.read())
-
     def feed(self) -> bool:
         """Move packets to the ring while there is room."""
         if not self.wants_more:
             return False
         fed = 0
         while True:
-            packet = self.waiting or self._next()
-            self.waiting = None
+            packet = self._next()
             if packet is None:
                 self.source.closed = True
                 break
-            if self.timing and self.first_ns is not None:
-                due = self.clock_at_first_ns + packet.timestamp_ns - self.first_ns
-                if due > self._now():
-                    self.waiting = packet
-                    self.router.calls.call_at(due, lambda: None)
-                    break
-            if not self._offer(packet):
+            if self.is_early(packet.timestamp_ns) or not self._offer(packet):
                 self.waiting = packet
                 break
             fed += 1
@@ -196,11 +189,3 @@ class FromDump(HostFedSource):
             packet.data[start:], timestamp_ns=packet.timestamp_ns, length=packet.length - start, network=network,
             transport=transport, mac=0 if packet.link_type == 1 and not self.force_ip else None,
         )
-
-    @datapath
-    def accept(self, p: Packet) -> Packet | None:
-        if self.samples:
-            if (self.random.next() & (_ONE - 1)) >= self.sample:
-                p.kill()
-                return None
-        return p
