@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -129,3 +129,59 @@ def ping_through(text: str) -> None:
         assert "3 received" in out
         assert "pktun7" in sh("ip -br link")
     assert "pktun7" not in sh("ip -br link")
+
+
+def test_a_default_route_leads_to_the_gateway(link: str) -> None:
+    text = "KernelTun(10.98.0.1/24, 10.98.0.7, DEV_NAME pktun7) -> CheckIPHeader -> c :: Counter -> Discard;"
+    program = subprocess.Popen(["ip", "netns", "exec", HOST, sys.executable, "-m", "penstock.cli.main", "run", "-e", text])
+    try:
+        assert wait_until(lambda: "default via 10.98.0.7 dev pktun7" in sh(f"ip -n {HOST} route"))
+    finally:
+        program.kill()
+        program.wait()
+    assert wait_until(lambda: "default" not in sh(f"ip -n {HOST} route"))
+    with pytest.raises(ConfigurationError, match="GATEWAY: must lie in the network of ADDR"):
+        Router.from_text("KernelTun(10.98.0.1/24, 10.97.0.7) -> Discard")
+
+
+def wait_until(true: Callable[[], bool]) -> bool:
+    for _ in range(200):
+        if true():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.mark.skipif(shutil.which("nft") is None, reason="needs nft (nftables)")
+def test_the_kernel_gets_no_frames_while_a_sniffer_keeps_them(link: str) -> None:
+    ether = sh(f"ip -n {HOST} -br link show eth0").split()[2]
+    sh(f"ip -n {HOST} neigh replace 10.99.0.1 lladdr 02:00:00:00:00:01 dev eth0 nud permanent")
+    pings = (f"ICMPPingSource(10.99.0.1, 10.99.0.2, INTERVAL 20ms) -> EtherEncap(0x0800, 2:0:0:0:0:1, {ether}) -> Queue -> ToDevice({link});"
+             f"FromDevice({link}, PROMISC true, BPF_FILTER \"icmp[icmptype] = icmp-echoreply\") -> r :: Counter -> Discard;"
+             f"FromDevice({link}, PROMISC true, OUTBOUND true, BPF_FILTER \"arp\") -> a :: Counter -> Discard;")
+    keeper = "f :: FromDevice(eth0, SNIFFER false) -> Strip(14) -> CheckIPHeader -> IPPrint(kept) -> Discard;"
+    with running(pings) as router:
+        def answered() -> bool:
+            router.write("r.reset")
+            time.sleep(0.3)
+            return int(router.read("r.count")) > 0
+
+        assert answered()
+        program = subprocess.Popen(["ip", "netns", "exec", HOST, sys.executable, "-m", "penstock.cli.main", "run", "-e", keeper],
+                                   stderr=subprocess.PIPE, text=True)
+        try:
+            assert program.stderr is not None and program.stderr.readline().startswith("kept: ")
+            assert not answered()
+        finally:
+            # However it ends, the kernel has its frames again.
+            program.kill()
+            program.communicate()
+        assert wait_until(answered)
+        assert router.read("a.count") == "0"
+
+
+@pytest.mark.parametrize(("options", "message"), [("BPF_FILTER \"no such thing\"", "BPF_FILTER: .*syntax error"),
+                                                  ("BPF_FILTER arp, METHOD TAP", "not with METHOD TAP")])
+def test_bad_filters_are_named(options: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        Router.from_text(f"FromDevice(lo, {options}) -> Discard")

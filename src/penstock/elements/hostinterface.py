@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import os
@@ -15,6 +16,7 @@ __all__ = ["HostInterface"]
 _TUNSETIFF, _TUN, _TAP, _NO_PI = 0x400454CA, 1, 2, 0x1000
 _GET_FLAGS, _SET_FLAGS, _UP = 0x8913, 0x8914, 1
 _SET_ADDRESS, _SET_MASK, _SET_MTU, _SET_ETHER, _ETHER_KIND = 0x8916, 0x891C, 0x8922, 0x8924, 1
+_ADD_ROUTE, _ROUTE_BY_GATEWAY = 0x890B, 1 | 2
 _MAX_NAME = 15
 
 
@@ -67,6 +69,21 @@ class HostInterface:
                 fcntl.ioctl(control, _SET_FLAGS, struct.pack("16sH22x", name, flags | _UP))
         except OSError as error:
             raise ConfigureError(f"{self.name}: {error.strerror}") from None
+
+    def add_default_route(self, gateway: int) -> None:
+        """Have the host send what no other route fits to ``gateway``, by this interface; the route goes when the interface does."""
+        def address(value: int) -> bytes:
+            return struct.pack("=HH4s8x", socket.AF_INET, 0, value.to_bytes(4, "big"))
+
+        name = ctypes.create_string_buffer(self.name.encode())
+        # struct rtentry of <linux/route.h>: destination, gateway, mask, flags, metric, name of the interface.
+        request = struct.pack("@Q16s16s16sHhQQhPLLH6x", 0, address(0), address(gateway), address(0), _ROUTE_BY_GATEWAY, 0, 0, 0, 0,
+                              ctypes.addressof(name), 0, 0, 0)
+        try:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+                fcntl.ioctl(control, _ADD_ROUTE, request)
+        except OSError as error:
+            raise ConfigureError(f"GATEWAY: {self.name}: {error.strerror}") from None
 
     def read(self) -> bytes | None:
         """What the kernel sends next; None where there is nothing now."""

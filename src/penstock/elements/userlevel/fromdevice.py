@@ -2,6 +2,7 @@
 
 from penstock.elements import ConfigureError, HostSource, Packet, Task, datapath, u32, u64
 from penstock.elements.ethernetsource import EthernetSource
+from penstock.elements.framefilter import KernelKeptOut, attach_filter
 from penstock.elements.hostinterface import HostInterface
 from penstock.elements.packetsocket import FRAME_BYTES, PacketSocket, make_ring
 from penstock.lang.arguments import UInt32, Word, parse_bool
@@ -17,7 +18,7 @@ _METHODS = ("", "LINUX", "DEFAULT", "PCAP", "TAP")
 class FromDevice(EthernetSource):
     """Receive Ethernet frames from a Linux network interface.
 
-    The kernel goes on receiving them too. Packets have the kernel's timestamp and packet type, and the MAC header
+    The kernel goes on receiving them too, unless SNIFFER is false. Packets have the kernel's timestamp and packet type, and the MAC header
     position is set. The kernel's ring of received frames is read by packet code itself. With ``METHOD TAP`` the
     interface is a TAP interface that this element makes, and frames are what the kernel sends there.
 
@@ -29,8 +30,8 @@ class FromDevice(EthernetSource):
         BURST: frames a task takes at a time.
         FORCE_IP: IP packets only: the network header position is set, and the Ethernet header removed.
         METHOD: LINUX (a packet socket), or TAP.
-        SNIFFER: must be true: to keep frames from the kernel's own stack, use an nftables rule or METHOD TAP.
-        BPF_FILTER: not possible here: put an IPClassifier behind this element.
+        SNIFFER: false keeps the frames from the kernel's own stack, while this element runs (with nftables).
+        BPF_FILTER: only frames that this filter takes, in tcpdump's language (libpcap compiles it; the kernel applies it).
         TIMESTAMP, HEADROOM, CAPTURE, PROTOCOL, ENCAP: accepted for compatibility.
         ACTIVE: false waits until the handler ``active`` is written.
 
@@ -48,11 +49,10 @@ class FromDevice(EthernetSource):
                   outbound: bool = False, burst: UInt32 = 32, force_ip: bool = False, method: Word = "", headroom: UInt32 = 0,
                   timestamp: bool = True, capture: Word = "", bpf_filter: str = "", protocol: UInt32 = 0, encap: Word = "",
                   active: bool = True) -> None:
-        if not sniffer:
-            raise ConfigureError("SNIFFER: false is not possible with a packet socket (use an nftables rule, or METHOD TAP)")
-        if bpf_filter:
-            raise ConfigureError("BPF_FILTER: there is none here; put an IPClassifier or a Classifier behind this element")
         self.is_tap = method.upper() == "TAP"
+        if self.is_tap and bpf_filter:
+            raise ConfigureError("BPF_FILTER: not with METHOD TAP; put a Classifier behind this element")
+        self.kernel_too, self.bpf_filter = sniffer or self.is_tap, bpf_filter
         if method.upper() not in _METHODS:
             raise ConfigureError(f"METHOD: unknown method '{method}' (LINUX, TAP)")
         if not 1 <= burst <= 1024:
@@ -72,7 +72,11 @@ class FromDevice(EthernetSource):
             self.tap = HostInterface.get(self.devname, frames=True)
         else:
             self.socket = PacketSocket(self.devname, promisc=self.promisc, outbound=self.outbound)
+            if self.bpf_filter:
+                attach_filter(self.socket.socket, self.bpf_filter, FRAME_BYTES)
             self.socket.ring(_FRAMES, sends=False)
+            if not self.kernel_too:
+                self.kept_out = KernelKeptOut(self.devname)
 
     def started(self) -> None:
         assert self._memory is not None
@@ -102,6 +106,9 @@ class FromDevice(EthernetSource):
             self.router.calls.readers.pop(self.tap.descriptor, None)
             self.tap.release()
             del self.tap
+        if hasattr(self, "kept_out"):
+            self.kept_out.close()
+            del self.kept_out
         if hasattr(self, "socket"):
             self.router.calls.readers.pop(self.socket.socket.fileno(), None)
             self._kernel_drops()
