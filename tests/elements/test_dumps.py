@@ -3,6 +3,7 @@
 import struct
 from contextlib import closing
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given, settings
@@ -155,3 +156,25 @@ def test_the_end_of_an_interval_moves(tmp_path: Path) -> None:
         assert router.read("c.count") == "15"
     with Router.from_text(f"d :: FromDump({tmp_path}/a.pcap) -> Discard;") as router, pytest.raises(HandlerError, match="no END"):
         router.write("d.extend_interval", "1s")
+
+
+def test_flows_of_a_trace_are_told_in_xml(tmp_path: Path) -> None:
+    with closing(CaptureWriter(str(tmp_path / "a.pcap"), link_type=101)) as out:
+        for i, packet in enumerate([udp(1, 2, b"x"), udp(2, 1, b"yy", "10.0.0.2", "10.0.0.1"), tcp(5, 80), udp(1, 2, b"z")]):
+            out.write(packet, START_NS + i * 500_000_000)
+    run(f"d :: FromDump({tmp_path}/a.pcap, STOP true) -> MarkIPHeader -> AggregateIPFlows(TRACEINFO {tmp_path}/t.xml, SOURCE d) -> Discard;")
+    flows = ElementTree.parse(tmp_path / "t.xml").getroot()
+    assert flows.get("file") == f"{tmp_path}/a.pcap"
+    first, second = flows
+    assert [first.get(k) for k in ("aggregate", "proto", "src", "sport", "dst", "dport", "duration")] == [
+        "1", "17", "10.0.0.1", "1", "10.0.0.2", "2", "1.500000"]
+    assert [dict(s.items()) for s in first] == [{"dir": "0", "packets": "2", "bytes": "58"}, {"dir": "1", "packets": "1", "bytes": "30"}]
+    assert (second.get("proto"), second.get("dport"), len(second)) == ("6", "80", 1)
+    with pytest.raises(ConfigurationError, match="SOURCE: no element named 'e'"):
+        run("FromDump(-) -> AggregateIPFlows(SOURCE e) -> Discard;")
+
+
+def test_the_first_timestamp_is_set_alone(tmp_path: Path) -> None:
+    run(f"InfiniteSource(LIMIT 1, STOP true) -> SetTimestamp(5) -> SetTimestamp(2, FIRST true) -> ToIPSummaryDump({tmp_path}/o, HEADER false, "
+        "CONTENTS timestamp first_timestamp);")
+    assert (tmp_path / "o").read_text() == "5.000000 2.000000\n"

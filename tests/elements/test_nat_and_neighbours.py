@@ -13,9 +13,10 @@ with warnings.catch_warnings():
     from scapy.layers.inet6 import ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6NDOptDstLLAddr, IPv6
     from scapy.layers.l2 import Ether
 
+from penstock.elements import HandlerError
 from penstock.lang.source import ConfigurationError
 from penstock.runtime.router import Router
-from tests.harness import run_packets
+from tests.harness import START_NS, run_packets
 from tests.traffic import Sent, ether, udp
 
 
@@ -96,3 +97,17 @@ def test_the_listening_output_hears_everything() -> None:
     text = "feed :: Feed -> [0] l :: ListenEtherSwitch; Idle -> [1] l; Idle -> [2] l; l[0] -> a :: Sink; l[1] -> b :: Sink; l[2] -> c :: Sink; l[3] -> d :: Sink"
     done = run_packets(text, [Sent(ether(udp(1, 2))), Sent(ether(udp(1, 3), dst="ffffffffffff"))])
     assert [len(done.out(n)) for n in "abcd"] == [0, 2, 2, 2]
+
+
+def test_a_flow_is_looked_up() -> None:
+    text = ("InfiniteSource(LIMIT 1) -> UDPIPEncap(10.0.0.1, 7, 2.0.0.2, 53) -> CheckIPHeader "
+            "-> rw :: IPRewriter(pattern 1.0.0.1 1024 - - 0 1, drop); rw[0] -> Discard; rw[1] -> Discard; Idle -> [1] rw; Script(wait 10ms, stop)")
+    with Router.from_text(text, simulated_start_ns=START_NS) as router:
+        router.run()
+        assert router.read("rw.udp_lookup", "10.0.0.1 7 2.0.0.2 53") == "1.0.0.1 1024 2.0.0.2 53"
+        assert router.read("rw.udp_lookup", "2.0.0.2 53 1.0.0.1 1024") == "2.0.0.2 53 10.0.0.1 7"
+        for words, why in (("2.0.0.2 53 1.0.0.1 1025", "no such flow"), ("2.0.0.2", "expected SADDR SPORT DADDR DPORT"), ("a 1 b 2", "IP address")):
+            with pytest.raises(HandlerError, match=why):
+                router.read("rw.udp_lookup", words)
+        with pytest.raises(HandlerError, match="no such flow"):
+            router.read("rw.tcp_lookup", "10.0.0.1 7 2.0.0.2 53")

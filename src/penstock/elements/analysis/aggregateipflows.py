@@ -1,8 +1,9 @@
 """AggregateIPFlows."""
 
-from penstock.elements import NONE, ConfigureError, Packet, Struct, Table, datapath, u8, u32, u64
+from penstock.elements import NONE, ConfigureError, HostPacket, Packet, Struct, Table, datapath, u8, u32, u64
+from penstock.elements.flowtrace import FlowTrace
 from penstock.elements.reaping import ReapingElement
-from penstock.lang.arguments import Seconds, UInt32
+from penstock.lang.arguments import ElementName, Filename, Seconds, UInt32
 
 __all__ = ["AggregateIPFlows"]
 
@@ -30,6 +31,8 @@ class AggregateIPFlows(ReapingElement):
         FRAGMENT_TIMEOUT, REAP: accepted for compatibility.
         ICMP: ICMP errors belong to the flow of the packet that they quote.
         FRAGMENTS: false gives fragments no number.
+        TRACEINFO: a file that says in XML what each flow was: its ends, begin, duration, packets and bytes each way. SOURCE: the element
+            that reads the trace, whose name stands there.
         CAPACITY: flows remembered (65536); when there is no room, packets of new flows go to output 1, or are dropped.
 
     Handlers:
@@ -48,13 +51,28 @@ class AggregateIPFlows(ReapingElement):
 
     def configure(self, *, tcp_timeout: Seconds = 86400, tcp_done_timeout: Seconds = 30, udp_timeout: Seconds = 60,
                   fragment_timeout: Seconds = 30, reap: Seconds = 1200, icmp: bool = False, fragments: bool = True,
-                  capacity: UInt32 = 65536) -> None:
+                  traceinfo: Filename = "", source: ElementName = "", capacity: UInt32 = 65536) -> None:
         if not 1 <= capacity <= 1 << 22:
             raise ConfigureError("CAPACITY: out of range, bound 4194304")
         self.tcp_s, self.done_s, self.udp_s = (max(int(t), 1) for t in (tcp_timeout, tcp_done_timeout, udp_timeout))
-        self.icmp, self.fragments = icmp, fragments
+        self.icmp, self.fragments, self.trace_name, self.source_name = icmp, fragments, traceinfo, source
         self.table = Table((u32, u32, u32, u8), _Flow, capacity)
         self.watch()
+
+    def initialize(self) -> None:
+        if self.source_name and self.router.find(self.source_name, self.name) is None:
+            raise ConfigureError(f"SOURCE: no element named '{self.source_name}'")
+        if self.trace_name:
+            source = self.router.find(self.source_name, self.name) if self.source_name else None
+            self.trace = FlowTrace(self.trace_name, str(getattr(source, "filename", "")), max(self.tcp_s, self.udp_s) * _SECOND_NS)
+
+    def cleanup(self) -> None:
+        if hasattr(self, "trace"):
+            self.trace.close()
+            del self.trace
+
+    def host_packet(self, packet: HostPacket) -> None:
+        self.trace.add(packet, self.clock.read())
 
     def add_handlers(self) -> None:
         self.add_data("nflows", "nflows")
@@ -119,6 +137,8 @@ class AggregateIPFlows(ReapingElement):
             return None
         p.aggregate = aggregate
         p.paint = direction
+        if self.trace_name != "":
+            self.to_host(p, u32(0), u32(p.network_offset) + 80)
         return p
 
     @datapath

@@ -23,19 +23,25 @@ class SetTimestamp(Element):
 
     Arguments:
         TIMESTAMP: seconds since the epoch; without it, the time of passing.
+        FIRST: set the annotation FIRST_TIMESTAMP instead.
 
     Example:
         InfiniteSource(LIMIT 1, STOP true) -> SetTimestamp(1.5) -> Print(TIMESTAMP true) -> Discard;
     """
 
-    def configure(self, timestamp: Word = "") -> None:
+    def configure(self, timestamp: Word = "", *, first: bool = False) -> None:
+        self.first = first
         self.fixed_ns = _signed_ns(timestamp, "TIMESTAMP") if timestamp else -1
         if timestamp and self.fixed_ns < 0:
             raise ConfigureError("TIMESTAMP: must be >= 0")
 
     @datapath
     def simple_action(self, p: Packet) -> Packet | None:
-        p.timestamp = self.clock.now() if self.fixed_ns < 0 else self.fixed_ns
+        stamp = self.clock.now() if self.fixed_ns < 0 else u64(self.fixed_ns)
+        if self.first:
+            p.first_timestamp = stamp
+        else:
+            p.timestamp = stamp
         return p
 
 

@@ -1,9 +1,11 @@
 """IPRewriter, TCPRewriter and UDPRewriter: network address and port translation (NAPT)."""
 
+from functools import partial
+
 from penstock.datapath.checksum import checksum_apply, fold, word_delta
-from penstock.elements import NONE, Packet, datapath, u32
+from penstock.elements import NONE, HandlerError, Packet, datapath, u32
 from penstock.elements.rewriting import Flow, Rewriter
-from penstock.lang.arguments import Raw, Seconds, UInt32
+from penstock.lang.arguments import ArgumentError, Raw, Seconds, UInt32, parse_int, parse_ip, unparse_ip
 
 __all__ = ["IPRewriter", "TCPRewriter", "UDPRewriter"]
 
@@ -35,6 +37,7 @@ class IPRewriter(Rewriter):
     Handlers:
         nmappings, table_size, size (read): flows. mapping_failures, capacity (read).
         table, tcp_table, udp_table (read): the flows. clear (write): forget all.
+        tcp_lookup, udp_lookup (read): for ``SADDR SPORT DADDR DPORT`` as parameter, what packets of that flow become.
 
     Example:
         InfiniteSource(LIMIT 1, STOP true) -> UDPIPEncap(10.0.0.1, 1024, 2.0.0.2, 53) -> CheckIPHeader
@@ -61,6 +64,24 @@ class IPRewriter(Rewriter):
         super().add_handlers()
         self.add_read("tcp_table", lambda: self._table(6))
         self.add_read("udp_table", lambda: self._table(17))
+        for number, name in ((6, "tcp_lookup"), (17, "udp_lookup")):
+            if number in self.protocols:
+                self.add_read(name, partial(self._lookup, number), parameter=True)
+
+    def _lookup(self, protocol: int, text: str) -> str:
+        words = text.split()
+        if len(words) != 4:
+            raise HandlerError("expected SADDR SPORT DADDR DPORT")
+        try:
+            src, dst = (parse_ip(words[i], self.router.context) for i in (0, 2))
+            ports = parse_int(words[1], 0, 0xFFFF) << 16 | parse_int(words[3], 0, 0xFFFF)
+        except ArgumentError as error:
+            raise HandlerError(str(error)) from None
+        i = self.table.find((src, dst, ports, protocol))
+        if i == NONE:
+            raise HandlerError("no such flow")
+        flow = self.table.slots[i].value
+        return f"{unparse_ip(flow.src)} {flow.ports >> 16} {unparse_ip(flow.dst)} {flow.ports & 0xFFFF}"
 
     @datapath
     def push(self, port: int, p: Packet) -> None:
