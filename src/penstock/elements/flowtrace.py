@@ -70,8 +70,9 @@ class FlowTrace:
                 continue
             streams = (f"  <stream dir='{d}' packets='{f.packets[d]}' bytes='{f.octets[d]}' />\n" for d in (0, 1) if f.packets[d])
             self._out.write(
-                f"<flow aggregate='{number}' proto='{f.protocol}' src='{unparse_ip(f.src)}' sport='{f.sport}' dst='{unparse_ip(f.dst)}' "
-                f"dport='{f.dport}' begin='{_seconds(f.first_ns)}' duration='{_seconds(f.last_ns - f.first_ns)}'>\n{''.join(streams)}</flow>\n")
+                f"<flow aggregate='{number}' proto='{f.protocol}' src='{unparse_ip(f.src)}' sport='{f.sport}' "
+                f"dst='{unparse_ip(f.dst)}' dport='{f.dport}' begin='{_seconds(f.first_ns)}' "
+                f"duration='{_seconds(f.last_ns - f.first_ns)}'>\n{''.join(streams)}</flow>\n")
             del self._flows[number]
 
     def close(self) -> None:
