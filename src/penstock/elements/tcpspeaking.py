@@ -32,15 +32,20 @@ class TCPSpeaker(Element):
         p = self.pool.allocate(head + size)
         if p is None:
             return None
+        self.write_header(p, flags, sequence, acknowledgement, window, head)
+        if mss != 0:
+            p.data.u32[20] = (_MSS_OPTION << 24) | (_MSS_OPTION_BYTES << 16) | mss
+        return p
+
+    @datapath
+    def write_header(self, p: Packet, flags: u32, sequence: u32, acknowledgement: u32, window: u32, head: u32) -> None:
+        """The first bytes become a header of ``head`` bytes, without ports and checksum."""
         p.data.fill(0, head, 0)
         p.data.u32[4] = sequence
         p.data.u32[8] = acknowledgement
         p.data.u16[12] = (head << 10) | flags
         p.data.u16[14] = window
-        if mss != 0:
-            p.data.u32[20] = (_MSS_OPTION << 24) | (_MSS_OPTION_BYTES << 16) | mss
         p.set_transport(0)
-        return p
 
     @datapath
     def address(self, p: Packet, src: u32, dst: u32, ports: u32) -> None:
