@@ -49,8 +49,8 @@ def udp(sport: int, dport: int, payload: bytes = b"x" * 20, src: str = "10.0.0.1
 
 
 def tcp(sport: int, dport: int, payload: bytes = b"", flags: int = 16, src: str = "10.0.0.1", dst: str = "10.0.0.2",
-        sequence: int = 1000, **ip: object) -> bytes:
-    head = struct.pack(">HHIIBBHHH", sport, dport, sequence, 0, 0x50, flags, 8192, 0, 0)
+        sequence: int = 1000, acknowledgement: int = 0, **ip: object) -> bytes:
+    head = struct.pack(">HHIIBBHHH", sport, dport, sequence, acknowledgement, 0x50, flags, 8192, 0, 0)
     value = checksum(_pseudo(src, dst, 6, 20 + len(payload)) + head + payload)
     return ipv4(6, head[:16] + value.to_bytes(2, "big") + head[18:] + payload, src, dst, **ip)  # type: ignore[arg-type]
 

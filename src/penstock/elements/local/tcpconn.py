@@ -53,6 +53,8 @@ class TCPConn(TCPSender):
     #: the number behind the peer's FIN, where that came
     peer_end: u32
     has_peer_end: boolean
+    #: both sides ended, and the peer may not have heard that this is known
+    lingers: boolean
     connections: u64
     failures: u64
     drops: u64
@@ -123,6 +125,7 @@ class TCPConn(TCPSender):
         self.ended = False
         self.peer_ended = False
         self.has_peer_end = False
+        self.lingers = False
         self.ring.drop_all()
         self.begin_sending(self.random.next())
         self.mss = u32(self.own_mss)
@@ -291,6 +294,7 @@ class TCPConn(TCPSender):
             self.ready.wake()
         if self.ended and self.peer_ended and self.una == self.nxt:
             self.end()
+            self.lingers = True
 
     @abstraction(of=take_answer)
     def any_answer(self, p: Packet) -> None:
@@ -307,6 +311,11 @@ class TCPConn(TCPSender):
     @datapath
     def push(self, port: int, p: Packet) -> None:
         if not p.network.has(0, 20) or p.ip.protocol != 6 or (p.ip.fragment & 0x3FFF) != 0 or not p.transport.has(0, 20):
+            p.kill()
+            return
+        if self.lingers and (p.tcp.flags & (SYN | RST)) == 0 and p.ip.src == self.peer_ip and p.tcp.src == self.peer_port:
+            if (p.tcp.flags & FIN) != 0:
+                self.transmit(u32(ACK), u32(self.nxt), u32(0))
             p.kill()
             return
         if p.ip.dst != self.saddr or p.tcp.dst != self.sport or self.state == _CLOSED or not self.is_peer(p):

@@ -45,7 +45,7 @@ class ToyTCP(TCPSender):
     #: the number that the peer sends next, and whether it sends no more
     expected: u32
     peer_ended: boolean
-    received: u64
+    received_bytes: u64
     acked: u64
     failures: u64
 
@@ -65,7 +65,8 @@ class ToyTCP(TCPSender):
     def add_handlers(self) -> None:
         super().add_handlers()
         self.add_read("state", lambda: _STATES[self.state])
-        for name in ("acked", "received", "failures"):
+        self.add_data("received", "received_bytes")
+        for name in ("acked", "failures"):
             self.add_data(name, name)
         self.add_write("open", self._open, flags="b")
 
@@ -206,7 +207,7 @@ class ToyTCP(TCPSender):
             self.acked += self.acknowledged(u32(tcp.acknowledgement), u32(tcp.window), size)
         answers = size != 0 or (flags & (SYN | FIN)) != 0
         if sequence == self.expected and not self.peer_ended:
-            self.received += size
+            self.received_bytes += size
             self.expected = sequence + size
             if (flags & FIN) != 0:
                 self.expected += 1
