@@ -64,7 +64,8 @@ class SnoopTCP(ReapingElement):
     over Wireless Networks, MobiCom 1995). Input 0 takes what comes from the wire, which leaves by output 0 for the mobile host; input 1
     what comes from the mobile host, which leaves by output 1. When an acknowledgement comes again, and the segment that is asked for is
     kept, that segment is sent again, by output 2, and the acknowledgement goes to output 3, so that the sender does not take the loss
-    for congestion. A segment that is not acknowledged after twice the round trip is sent again too. Packets need network and transport headers.
+    for congestion. A segment that is not acknowledged after twice the round trip is sent again too. Packets need network and transport
+    headers.
 
     Arguments:
         CAPACITY: segments kept (4096); FLOW_CAPACITY: of one flow (64). FLOWS: connections (1024).
