@@ -104,8 +104,12 @@ def small(entries: NDArray[np.uint32], most: int) -> NDArray[np.uint8]:
 def chunks_needed(prefixes: Mapping[tuple[int, int], int]) -> int:
     """As :meth:`LPM.chunks_needed`."""
     columns = Prefixes.of(prefixes)
-    middle, lower = (np.sort(columns.address[columns.length > bits] >> (32 - bits)) for bits in (16, 24))
-    return len(distinct(middle)) + len(distinct(lower))
+    count = 0
+    for bits in (16, 24):
+        is_split = np.zeros(1 << bits, np.bool_)
+        is_split[columns.address[columns.length > bits] >> (32 - bits)] = True
+        count += int(np.count_nonzero(is_split))
+    return count
 
 
 def runs(first: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:

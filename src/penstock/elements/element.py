@@ -137,6 +137,10 @@ class Element(Stateful):
     def configure(self) -> None:
         """Take the configuration. The signature says what it is (lang/arguments.py)."""
 
+    def configure_plainly(self, arguments: str) -> bool:
+        """Take a very long configuration, as it is written, and give True; False: ``configure`` takes it, or says what is wrong."""
+        return False
+
     def initialize(self) -> None:
         """All elements are configured: find others, open what must be open. May raise ConfigureError."""
 

@@ -17,8 +17,8 @@ from penstock.packet.integers import u32, u64
 
 __all__ = ["IPRouteTable", "Route"]
 
-#: from this many routes on they are read all at once
-_MANY = 5000
+#: arguments of that many characters (5,000 routes or so) are read all at once
+_MANY_CHARACTERS = 100_000
 _MASKS = [0xFFFF_FFFF << (32 - length) & 0xFFFF_FFFF for length in range(33)]
 
 
@@ -50,15 +50,20 @@ class IPRouteTable(Element):
 
     drops: u64
 
+    def configure_plainly(self, arguments: str) -> bool:
+        prefixes = plain_routes(arguments, self.noutputs) if len(arguments) >= _MANY_CHARACTERS else None
+        if prefixes is None:
+            return False
+        self._routes: dict[tuple[int, int], Route] | None = None
+        self._make({(0, port): port for port in range(self.noutputs)}, prefixes)
+        return True
+
     def configure(self, *routes: Raw) -> None:
-        prefixes: Mapping[tuple[int, int], int] | None = plain_routes(routes, self.noutputs) if len(routes) >= _MANY else None
-        if prefixes is not None:
-            self._routes: dict[tuple[int, int], Route] | None = None
-            hops = {(0, port): port for port in range(self.noutputs)}
-        else:
-            self._routes = self._read(routes)
-            hops = self._hops(self._routes)
-            prefixes = self._prefixes(self._routes, hops)
+        self._routes = self._read(routes)
+        hops = self._hops(self._routes)
+        self._make(hops, self._prefixes(self._routes, hops))
+
+    def _make(self, hops: dict[tuple[int, int], int], prefixes: Mapping[tuple[int, int], int]) -> None:
         spare = self.spare_routes if self.updates else 0
         self.capacity = len(prefixes) + spare
         self.lpm = LPM(LPM.chunks_needed(prefixes) + min(2 * spare, 1024))

@@ -207,6 +207,8 @@ class Router:
 
     def configure_element(self, element: Element, arguments: str) -> None:
         """Give ``arguments`` to the element; problems become diagnostics."""
+        if element.configure_plainly(arguments):
+            return
         positional, keywords, errors = assign_arguments(type(element).configure, arguments, self.context)
         for message in errors:
             self.diagnostics.error(message, code="E060")

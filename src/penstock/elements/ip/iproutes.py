@@ -1,7 +1,7 @@
 """The IPv4 lookup elements. They differ in Click by how they search; here all of them are tries or code."""
 
 from penstock.elements import Packet, datapath
-from penstock.elements.routing import IPRouteTable
+from penstock.elements.routing import IPRouteTable, Route
 from penstock.lang.arguments import Raw
 
 __all__ = [
@@ -78,6 +78,10 @@ class StaticIPLookup(IPRouteTable):
 
     updates = False
     max_fused_routes = 16
+
+    def configure_plainly(self, arguments: str) -> bool:
+        self.fused: tuple[Route, ...] = ()
+        return super().configure_plainly(arguments)
 
     def configure(self, *routes: Raw) -> None:
         super().configure(*routes)

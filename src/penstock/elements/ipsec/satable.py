@@ -61,11 +61,11 @@ class RadixIPsecLookup(IPRouteTable, AssociationHolder):
 
     updates = False
 
-    def configure(self, *routes: Raw) -> None:
+    def configure_plainly(self, arguments: str) -> bool:
         self.associations = []
         self.spi_of: dict[tuple[int, int], int] = {}
         self.known_hops: set[tuple[int, int]] = set()
-        super().configure(*routes)
+        return super().configure_plainly(arguments)
 
     def _route(self, text: str) -> Route:
         words = split_words(text)
