@@ -153,13 +153,14 @@ def wait_until(true: Callable[[], bool]) -> bool:
 
 
 @pytest.mark.skipif(shutil.which("nft") is None, reason="needs nft (nftables)")
-def test_the_kernel_gets_no_frames_while_a_sniffer_keeps_them(link: str) -> None:
+@pytest.mark.parametrize("keeper", ["FromDevice(eth0, SNIFFER false)", "KernelFilter(drop dev eth0); FromDevice(eth0)"])
+def test_the_kernel_gets_no_frames_while_a_sniffer_keeps_them(link: str, keeper: str) -> None:
     ether = sh(f"ip -n {HOST} -br link show eth0").split()[2]
     sh(f"ip -n {HOST} neigh replace 10.99.0.1 lladdr 02:00:00:00:00:01 dev eth0 nud permanent")
     pings = (f"ICMPPingSource(10.99.0.1, 10.99.0.2, INTERVAL 20ms) -> EtherEncap(0x0800, 2:0:0:0:0:1, {ether}) -> Queue -> ToDevice({link});"
              f"FromDevice({link}, PROMISC true, BPF_FILTER \"icmp[icmptype] = icmp-echoreply\") -> r :: Counter -> Discard;"
              f"FromDevice({link}, PROMISC true, OUTBOUND true, BPF_FILTER \"arp\") -> a :: Counter -> Discard;")
-    keeper = "f :: FromDevice(eth0, SNIFFER false) -> Strip(14) -> CheckIPHeader -> IPPrint(kept) -> Discard;"
+    keeper += " -> Strip(14) -> CheckIPHeader -> IPPrint(kept) -> Discard;"
     with running(pings) as router:
         def answered() -> bool:
             router.write("r.reset")
@@ -185,3 +186,9 @@ def test_the_kernel_gets_no_frames_while_a_sniffer_keeps_them(link: str) -> None
 def test_bad_filters_are_named(options: str, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         Router.from_text(f"FromDevice(lo, {options}) -> Discard")
+
+
+@pytest.mark.parametrize(("filters", "message"), [("drop eth0", "expected 'drop dev INTERFACE'"), ("drop dev nosuchdev", "no such interface")])
+def test_bad_kernel_filters_are_named(filters: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        Router.from_text(f"KernelFilter({filters})")

@@ -20,7 +20,7 @@ from tests.traffic import Sent, mixture
 CLASSES = [name for name in catalog.class_names() if name not in ("Feed", "Sink")]
 SOURCES = ("InfiniteSource", "FromDump", "FromIPSummaryDump", "RatedSource", "TimedSource", "MemSource", "ICMPPingSource")
 #: what an example is about may itself be the source, or need what a test machine does not give every time
-DEVICES = ("FromDevice", "ToDevice", "KernelTun", "KernelTap", "FromHost", "ToHost", "Socket", "FromSocket", "ToSocket", "RawSocket", "FromRawSocket",
+DEVICES = ("FromDevice", "ToDevice", "KernelTun", "KernelTap", "FromHost", "ToHost", "Socket", "FromSocket", "ToSocket", "RawSocket", "FromRawSocket", "KernelFilter",
            "ToRawSocket")
 OUTSIDE = (*DEVICES, "ChatterSocket", "ControlSocket", "Script", "DriverManager", "Error", "ToDump", "ToIPSummaryDump")
 

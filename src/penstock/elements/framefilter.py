@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import ctypes.util
+import itertools
 import os
 import select
 import socket
@@ -17,6 +18,8 @@ __all__ = ["KernelKeptOut", "attach_filter"]
 _ATTACH_FILTER = 26
 _ETHERNET = 1
 _ANSWER_S = 5.0
+#: two elements may keep the same interface's frames
+_numbers = itertools.count()
 
 
 class _Program(ctypes.Structure):
@@ -66,7 +69,11 @@ class KernelKeptOut:
     """
 
     def __init__(self, device: str):
-        table = f"penstock_{os.getpid()}_{socket.if_nametoindex(device)}"
+        try:
+            index = socket.if_nametoindex(device)
+        except OSError:
+            raise ConfigureError(f"{device}: no such interface (there are {', '.join(n for _, n in socket.if_nameindex())})") from None
+        table = f"penstock_{os.getpid()}_{next(_numbers)}_{index}"
         try:
             self._nft = subprocess.Popen(["nft", "-i"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         except FileNotFoundError:
