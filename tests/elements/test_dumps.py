@@ -15,7 +15,7 @@ from penstock.elements.summary_binary import read_record
 from penstock.elements.summary_fields import Parts
 from penstock.packet.capture import CaptureWriter
 from tests.harness import START_NS
-from tests.traffic import mixture, tcp, udp
+from tests.traffic import ipv4, mixture, tcp, udp
 
 FIELDS = ("timestamp ntimestamp first_timestamp ip_src ip_dst ip_tos ip_ttl ip_hl ip_len ip_id ip_sum ip_frag ip_opt ip_proto ip_capture_len "
           "sport dport tcp_seq tcp_ack tcp_off tcp_flags tcp_window tcp_sum tcp_urp tcp_opt tcp_ntopt tcp_sack udp_len udp_sum icmp_type "
@@ -178,3 +178,15 @@ def test_the_first_timestamp_is_set_alone(tmp_path: Path) -> None:
     run(f"InfiniteSource(LIMIT 1, STOP true) -> SetTimestamp(5) -> SetTimestamp(2, FIRST true) -> ToIPSummaryDump({tmp_path}/o, HEADER false, "
         "CONTENTS timestamp first_timestamp);")
     assert (tmp_path / "o").read_text() == "5.000000 2.000000\n"
+
+
+def test_fragments_belong_to_the_flow_of_their_first_one(tmp_path: Path) -> None:
+    whole = udp(7, 9, bytes(3000))
+    before = ipv4(17, b"late" * 4, ident=5, fragment=100)
+    with closing(CaptureWriter(str(tmp_path / "a.pcap"), link_type=101)) as out:
+        for packet in (before, whole, udp(8, 9, b"x", ident=6), before):
+            out.write(packet, START_NS)
+    run(f"FromDump({tmp_path}/a.pcap, STOP true) -> CheckIPHeader -> IPFragmenter(576) -> AggregateIPFlows -> ToIPSummaryDump({tmp_path}/o, HEADER false,"
+        " CONTENTS aggregate ip_fragoff);")
+    rows = [line.split() for line in (tmp_path / "o").read_text().splitlines()]
+    assert [r[0] for r in rows] == ["1", *["2"] * 6, "3", "1"] and len({r[1] for r in rows}) > 5

@@ -1,6 +1,6 @@
 """AggregateIPFlows."""
 
-from penstock.elements import NONE, ConfigureError, HostPacket, Packet, Struct, Table, datapath, u8, u32, u64
+from penstock.elements import NONE, Array, ConfigureError, HostPacket, Packet, Struct, Table, datapath, u8, u32, u64
 from penstock.elements.flowtrace import FlowTrace
 from penstock.elements.reaping import ReapingElement
 from penstock.lang.arguments import ElementName, Filename, Seconds, UInt32
@@ -8,6 +8,8 @@ from penstock.lang.arguments import ElementName, Filename, Seconds, UInt32
 __all__ = ["AggregateIPFlows"]
 
 _SECOND_NS = 1_000_000_000
+#: datagrams whose fragments are followed at a time, a power of two
+_PIECES = 1 << 10
 
 
 class _Flow(Struct):
@@ -16,19 +18,32 @@ class _Flow(Struct):
     ended: u8
 
 
+class _Piece(Struct):
+    """The flow of a datagram whose first fragment came."""
+
+    src: u32
+    dst: u32
+    #: identification and protocol
+    ident: u32
+    aggregate: u32
+    direction: u8
+    seen_s: u32
+
+
 class AggregateIPFlows(ReapingElement):
     """Number the flows: set the aggregate annotation to a number for the packet's flow, 1 and up.
 
     A flow is a pair of addresses, a pair of ports and a protocol, in both directions; the paint annotation is 0 for
     packets in the direction of the flow's first packet and 1 for the others. A flow that was silent for its timeout,
     or a TCP flow after its end, gets a new number. Packets that are not TCP or UDP, and what cannot be read, have the
-    ports 0; so have later fragments, unless FRAGMENTS is false: then they go to output 1, or are dropped.
+    ports 0. Later fragments belong to the flow of their first one, where that came before; else they have the ports 0, too. With
+    FRAGMENTS false, later fragments go to output 1, or are dropped.
 
     Time is that of the packets' timestamps where they have some, else the clock's.
 
     Arguments:
         TCP_TIMEOUT, TCP_DONE_TIMEOUT, UDP_TIMEOUT: seconds of silence (24 h, 30 s, 60 s).
-        FRAGMENT_TIMEOUT, REAP: accepted for compatibility.
+        FRAGMENT_TIMEOUT: how long the flow of a first fragment is remembered (30 s). REAP: accepted for compatibility.
         ICMP: ICMP errors belong to the flow of the packet that they quote.
         FRAGMENTS: false gives fragments no number.
         TRACEINFO: a file that says in XML what each flow was: its ends, begin, duration, packets and bytes each way. SOURCE: the element
@@ -56,6 +71,8 @@ class AggregateIPFlows(ReapingElement):
             raise ConfigureError("CAPACITY: out of range, bound 4194304")
         self.tcp_s, self.done_s, self.udp_s = (max(int(t), 1) for t in (tcp_timeout, tcp_done_timeout, udp_timeout))
         self.icmp, self.fragments, self.trace_name, self.source_name = icmp, fragments, traceinfo, source
+        self.fragment_s = max(int(fragment_timeout), 1)
+        self.pieces = Array(_Piece, _PIECES)
         self.table = Table((u32, u32, u32, u8), _Flow, capacity)
         self.watch()
 
@@ -130,6 +147,16 @@ class AggregateIPFlows(ReapingElement):
         return flow.aggregate, direction
 
     @datapath
+    def ident_of(self, p: Packet) -> u32:
+        return (u32(p.ip.identification) << 8) | p.ip.protocol
+
+    @datapath
+    def place_of(self, p: Packet) -> u32:
+        """Where the datagram's flow is kept; another one of the same place takes it over."""
+        mixed: u32 = (u32(p.ip.src) ^ (u32(p.ip.dst) * 0x9E37_79B1) ^ self.ident_of(p)) * 0x85EB_CA6B
+        return mixed >> 22
+
+    @datapath
     def assign(self, p: Packet, aggregate: u32, direction: u32) -> Packet | None:
         if aggregate == 0:
             self.drops += 1
@@ -169,6 +196,11 @@ class AggregateIPFlows(ReapingElement):
                 # The error goes against the direction of the packet that it quotes.
                 a, d = self.number(p.transport.u32[24], p.transport.u32[20], ports << 16 | ports >> 16, inner, now_s, u32(0))
                 return self.assign(p, a, d)
+        if later:
+            piece = self.pieces[self.place_of(p)]
+            if piece.aggregate != 0 and piece.src == ip.src and piece.dst == ip.dst and piece.ident == self.ident_of(p):
+                if now_s - piece.seen_s <= u32(self.fragment_s):
+                    return self.assign(p, u32(piece.aggregate), u32(piece.direction))
         mine: u32 = 0
         flags: u32 = 0
         if protocol in (6, 17) and not later and p.transport.has(0, 4):
@@ -176,4 +208,12 @@ class AggregateIPFlows(ReapingElement):
             if protocol == 6 and p.transport.has(13, 1):
                 flags = p.transport.u8[13]
         aggregate, direction = self.number(ip.src, ip.dst, mine, protocol, now_s, flags)
+        if not later and (ip.fragment & 0x2000) != 0:
+            first = self.pieces[self.place_of(p)]
+            first.src = ip.src
+            first.dst = ip.dst
+            first.ident = self.ident_of(p)
+            first.aggregate = aggregate
+            first.direction = direction
+            first.seen_s = now_s
         return self.assign(p, aggregate, direction)
