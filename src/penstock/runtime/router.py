@@ -400,8 +400,8 @@ class Router:
 
     def locate(self, code_offset: int) -> Place | None:
         """The element and the line of source behind an address in the image; None where that cannot be said."""
-        from penstock.datapath.llvm.compile import compile_text, link
-        from penstock.datapath.llvm.lines import Lines, line_at
+        from penstock.datapath.llvm.compile import compile_text, line_in, link
+        from penstock.datapath.llvm.lines import Lines
 
         owners = self._owners()
         lines = Lines(lambda owner: owners.get(id(owner), ""))
@@ -410,7 +410,7 @@ class Router:
         code, _ = link(made, [self.root])
         if code != built.code:
             return None
-        number = line_at(made, code_offset)
+        number = line_in(made, code_offset)
         return lines.places[number - 1] if 0 < number <= len(lines.places) else None
 
     def _owners(self) -> dict[int, str]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 import struct
+from dataclasses import dataclass
 from typing import Any
 
 from penstock.datapath.llvm.emit import LARGE_TEXT_BYTES
+from penstock.datapath.llvm.lines import line_at
+from penstock.datapath.llvm.parts import emit_parts
 
-__all__ = ["CompileError", "compile_text", "link"]
+__all__ = ["CompileError", "compile_text", "line_in", "link"]
 
 
 class CompileError(Exception):
@@ -29,8 +32,8 @@ def _target_machine(level: int) -> Any:
     )
 
 
-def compile_text(text: str) -> bytes:
-    """An ELF object file from LLVM assembly."""
+def compile_text(text: str) -> tuple[bytes, ...]:
+    """ELF object files from LLVM assembly: one, or two parts of a large one, each made by a process of its own where that can be."""
     import llvmlite.binding as llvm
 
     is_large = len(text) > LARGE_TEXT_BYTES
@@ -49,57 +52,98 @@ def compile_text(text: str) -> bytes:
     builder = llvm.create_pass_builder(machine, options)
     manager = builder.getModulePassManager()
     manager.run(module, builder)
-    return bytes(machine.emit_object(module))
+    return emit_parts(machine, module, text) if is_large else (bytes(machine.emit_object(module)),)
 
 
 _PC32, _PLT32 = 2, 4
 
 
-def link(object_file: bytes, exports: list[str]) -> tuple[bytes, dict[str, int]]:
-    """Lay the code and its constants out in one block; gives the block and the offset of each export.
+@dataclass(frozen=True)
+class _Section:
+    name: str
+    kind: int
+    flags: int
+    offset: int
+    size: int
+    link: int
+    info: int
+    alignment: int
 
-    Only relocations relative to the code itself are accepted, so the block runs wherever it is put.
-    """
-    (section_offset,) = struct.unpack_from("<Q", object_file, 40)
+
+def _sections(object_file: bytes) -> list[_Section]:
+    (at,) = struct.unpack_from("<Q", object_file, 40)
     entry_size, count, names_index = struct.unpack_from("<HHH", object_file, 58)
-    sections = [
-        struct.unpack_from("<IIQQQQIIQQ", object_file, section_offset + i * entry_size) for i in range(count)
-    ]
-    names_at = sections[names_index][4]
+    rows = [struct.unpack_from("<IIQQQQIIQQ", object_file, at + i * entry_size) for i in range(count)]
 
-    def section_name(i: int) -> str:
-        start = names_at + sections[i][0]
+    def name(start: int) -> str:
+        start += rows[names_index][4]
         return object_file[start : object_file.index(b"\0", start)].decode()
 
+    return [_Section(name(n), kind, flags, offset, size, link, info, align)
+            for n, kind, flags, _, offset, size, link, info, align, _ in rows]
+
+
+def _lay_out(objects: tuple[bytes, ...], sections: list[list[_Section]]) -> tuple[bytearray, dict[tuple[int, int], int]]:
+    """The code and constants of all objects, one behind the other, and where each section (object, number) begins."""
     block = bytearray()
-    place: dict[int, int] = {}
-    for i, (_, kind, flags, _, offset, size, _, _, align, _) in enumerate(sections):
-        if kind == 1 and flags & 2 and size and not section_name(i).startswith(".eh_frame"):
-            if flags & 1:
-                raise CompileError(f"unexpected writable section {section_name(i)}")
-            block += b"\0" * (-len(block) % max(align, 1))
-            place[i] = len(block)
-            block += object_file[offset : offset + size]
+    place: dict[tuple[int, int], int] = {}
+    for k, object_file in enumerate(objects):
+        for i, section in enumerate(sections[k]):
+            if section.kind == 1 and section.flags & 2 and section.size and not section.name.startswith(".eh_frame"):
+                if section.flags & 1:
+                    raise CompileError(f"unexpected writable section {section.name}")
+                block += b"\0" * (-len(block) % max(section.alignment, 1))
+                place[k, i] = len(block)
+                block += object_file[section.offset : section.offset + section.size]
+    return block, place
+
+
+def _symbols(object_file: bytes, sections: list[_Section]) -> list[tuple[str, int, int]]:
+    """Name, section and value of each."""
     symbols: list[tuple[str, int, int]] = []
-    for _, kind, _, _, offset, size, strings, _, _, _ in sections:
-        if kind == 2:
-            text_at = sections[strings][4]
-            for at in range(offset, offset + size, 24):
+    for section in sections:
+        if section.kind == 2:
+            text_at = sections[section.link].offset
+            for at in range(section.offset, section.offset + section.size, 24):
                 name, _, _, index, value, _ = struct.unpack_from("<IBBHQQ", object_file, at)
                 start = text_at + name
                 symbols.append((object_file[start : object_file.index(b"\0", start)].decode(), index, value))
-    for _, kind, _, _, offset, size, _, target, _, _ in sections:
-        if kind != 4 or target not in place:
-            continue
-        for at in range(offset, offset + size, 24):
-            where, info, addend = struct.unpack_from("<QQq", object_file, at)
-            name, index, value = symbols[info >> 32]
-            if info & 0xFFFFFFFF not in (_PC32, _PLT32) or index not in place:
-                raise CompileError(f"unexpected relocation type {info & 0xFFFFFFFF} against '{name}'")
-            position = place[target] + where
-            struct.pack_into("<i", block, position, place[index] + value + addend - position)
-    entries = {name: place[index] + value for name, index, value in symbols if name in exports and index in place}
-    missing = set(exports) - set(entries)
+    return symbols
+
+
+def link(objects: tuple[bytes, ...], exports: list[str]) -> tuple[bytes, dict[str, int]]:
+    """Lay code and constants out in one block; gives the block and the offset of each export.
+
+    Only relocations relative to the code itself are accepted, so the block runs wherever it is put.
+    """
+    sections = [_sections(object_file) for object_file in objects]
+    block, place = _lay_out(objects, sections)
+    symbols = [_symbols(object_file, sections[k]) for k, object_file in enumerate(objects)]
+    named = {name: place[k, index] + value
+             for k, found in enumerate(symbols) for name, index, value in found if name and (k, index) in place}
+    for k, object_file in enumerate(objects):
+        for section in sections[k]:
+            if section.kind != 4 or (k, section.info) not in place:
+                continue
+            for at in range(section.offset, section.offset + section.size, 24):
+                where, info, addend = struct.unpack_from("<QQq", object_file, at)
+                name, index, value = symbols[k][info >> 32]
+                target = place[k, index] + value if (k, index) in place else named.get(name) if index == 0 else None
+                if info & 0xFFFFFFFF not in (_PC32, _PLT32) or target is None:
+                    raise CompileError(f"unexpected relocation type {info & 0xFFFFFFFF} against '{name}'")
+                position = place[k, section.info] + where
+                struct.pack_into("<i", block, position, target + addend - position)
+    missing = set(exports) - set(named)
     if missing:
         raise CompileError(f"missing entry points {sorted(missing)}")
-    return bytes(block), entries
+    return bytes(block), {name: named[name] for name in exports}
+
+
+def line_in(objects: tuple[bytes, ...], address: int) -> int:
+    """The line number that the objects' tables give for an address in what ``link`` makes of them; 0 where they give none."""
+    sections = [_sections(object_file) for object_file in objects]
+    _, place = _lay_out(objects, sections)
+    for (k, i), start in place.items():
+        if sections[k][i].name == ".text" and start <= address < start + sections[k][i].size:
+            return line_at(objects[k], address - start)
+    return 0
