@@ -1,12 +1,13 @@
 """CopyFlowID and CopyTCPSeq: packets of one stream are made to look like another's."""
 
 from penstock.datapath.checksum import checksum_apply, fold, word_delta
-from penstock.elements import Element, Packet, boolean, datapath, u32
+from penstock.elements import Packet, boolean, datapath, u32
+from penstock.elements.portwise import PortwiseElement
 
 __all__ = ["CopyFlowID", "CopyTCPSeq"]
 
 
-class _Copier(Element):
+class _Copier(PortwiseElement):
     """Input 0 is looked at and passes; input 1 is rewritten. What is no whole TCP packet passes as it is."""
 
     ports = "2/2"
@@ -29,24 +30,13 @@ class _Copier(Element):
         """Onto this packet."""
 
     @datapath
-    def treat(self, port: int, p: Packet) -> None:
+    def handle(self, port: int, p: Packet) -> Packet | None:
         if self.is_tcp(p):
             if port == 0:
                 self.look(p)
                 self.seen = True
             elif self.seen:
                 self.copy(p)
-
-    @datapath
-    def push(self, port: int, p: Packet) -> None:
-        self.treat(port, p)
-        self.output(port).push(p)
-
-    @datapath
-    def pull(self, port: int) -> Packet | None:
-        p = self.input(port).pull()
-        if p is not None:
-            self.treat(port, p)
         return p
 
 

@@ -3,6 +3,7 @@
 from penstock.datapath.checksum import checksum_finish, pseudo_header_sum
 from penstock.elements import ConfigureError, Packet, Timer, datapath, u32, u64
 from penstock.elements.local.tcpbuffer import buffer_behind
+from penstock.elements.portwise import PortwiseElement
 from penstock.elements.tcppayload import tcp_payload_bytes
 from penstock.elements.tcpspeaking import ACK, FIN, RST, SYN, TCPSpeaker
 from penstock.lang.arguments import Seconds
@@ -12,7 +13,7 @@ __all__ = ["TCPAck"]
 _SEGMENTS = 2
 
 
-class TCPAck(TCPSpeaker):
+class TCPAck(PortwiseElement, TCPSpeaker):
     """Acknowledge what comes in of a TCP connection, by what goes out of it, or by segments of its own.
 
     Input 0 takes the peer's segments, which go on to output 0; input 1 takes segments for the peer, which get the acknowledgement number
@@ -124,23 +125,10 @@ class TCPAck(TCPSpeaker):
         self.owed = 0
 
     @datapath
-    def pass_by(self, port: int, p: Packet) -> Packet | None:
+    def handle(self, port: int, p: Packet) -> Packet | None:
         if p.network.has(0, 20) and p.ip.protocol == 6 and p.transport.has(0, 20) and p.network.has(0, u32(p.ip.length)):
             if port == 0:
                 self.incoming(p)
             else:
                 self.outgoing(p)
         return p
-
-    @datapath
-    def push(self, port: int, p: Packet) -> None:
-        q = self.pass_by(port, p)
-        if q is not None:
-            self.output(port).push(q)
-
-    @datapath
-    def pull(self, port: int) -> Packet | None:
-        p = self.input(port).pull()
-        if p is None:
-            return None
-        return self.pass_by(port, p)

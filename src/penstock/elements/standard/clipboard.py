@@ -1,6 +1,7 @@
 """Clipboard."""
 
-from penstock.elements import Array, ConfigureError, Element, Packet, boolean, datapath, u8
+from penstock.elements import Array, ConfigureError, Packet, boolean, datapath, u8
+from penstock.elements.portwise import PortwiseElement
 from penstock.lang.arguments import ArgumentError, Raw, parse_int
 
 __all__ = ["Clipboard"]
@@ -8,7 +9,7 @@ __all__ = ["Clipboard"]
 _MAX_BYTES = 2048
 
 
-class Clipboard(Element):
+class Clipboard(PortwiseElement):
     """Copy parts of packets into others. Packets on input 0 are copied from, packets on input 1 get what was copied last.
 
     Packets go out on the output of their input's number. What a packet is too short for is left alone.
@@ -62,20 +63,9 @@ class Clipboard(Element):
                         p.data.u8[offset + i] = self.store[start + i]
 
     @datapath
-    def push(self, port: int, p: Packet) -> None:
+    def handle(self, port: int, p: Packet) -> Packet | None:
         if port == 0:
             self.copy(p)
-            self.output(0).push(p)
         else:
             self.paste(p)
-            self.output(1).push(p)
-
-    @datapath
-    def pull(self, port: int) -> Packet | None:
-        p = self.input(port).pull()
-        if p is not None:
-            if port == 0:
-                self.copy(p)
-            else:
-                self.paste(p)
         return p

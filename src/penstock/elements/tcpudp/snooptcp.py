@@ -16,6 +16,7 @@ from penstock.elements import (
     u32,
     u64,
 )
+from penstock.elements.portwise import PortwiseElement
 from penstock.elements.reaping import ReapingElement
 from penstock.elements.tcppayload import tcp_payload_bytes
 from penstock.lang.arguments import Seconds, UInt32
@@ -57,7 +58,7 @@ class _Kept(Struct):
     sent_ns: u64
 
 
-class SnoopTCP(ReapingElement):
+class SnoopTCP(PortwiseElement, ReapingElement):
     """Keep the segments of TCP flows until they are acknowledged, and send those again that a lossy link beyond has lost.
 
     A base station between a wired network and a wireless one runs it (Balakrishnan, Seshan, Amir and Katz, Improving TCP/IP Performance
@@ -347,16 +348,3 @@ class SnoopTCP(ReapingElement):
                 self.output(3).push(p)
                 return None
         return p
-
-    @datapath
-    def push(self, port: int, p: Packet) -> None:
-        q = self.handle(port, p)
-        if q is not None:
-            self.output(port).push(q)
-
-    @datapath
-    def pull(self, port: int) -> Packet | None:
-        p = self.input(port).pull()
-        if p is None:
-            return None
-        return self.handle(port, p)
