@@ -15,8 +15,10 @@ from table import cpu_ns_a_packet, show
 
 ROUNDS, PACKETS = 5, 500_000
 IP = "Strip(14) -> CheckIPHeader"
+TCP = f"{IP} -> ForceTCP(80, false, 16) -> CheckIPHeader"
 KEY = "00112233445566778899aabbccddeeff"
 ASSOCIATION = f"SATable(0x100 {KEY} 000102030405060708090a0b0c0d0e0f10111213);"
+GCM_ASSOCIATION = f"SATable(0x100 {KEY} 00010203);"
 SIX = "MemSource(LENGTH 64, FLOWS 64, LIMIT {n}, STOP true) -> Strip(42) -> UDPIP6Encap(fd00::1, 1024, 3ffe::2, 53) -> CheckIP6Header"
 #: element -> (what is measured with, what is measured without); ``->`` is put around them
 ROWS: dict[str, tuple[str, str]] = {
@@ -66,6 +68,18 @@ ROWS: dict[str, tuple[str, str]] = {
     "IP6Filter, three rules": ("6 IP6Filter(deny src net fe80::/10, deny tcp, allow all)", "6"),
     "IP6Rewriter": ("6 IP6Rewriter(pattern 3ffe::1 1024-65535 - - 0 0)", "6"),
     "DecIP6HLIM": ("6 DecIP6HLIM", "6"),
+    "IPInputCombo": ("IPInputCombo(1)", "Strip(14) -> CheckIPHeader -> Paint(1)"),
+    "IPOutputCombo": (f"{IP} -> o :: IPOutputCombo(1, 10.0.0.1, 1500); "
+                      "o[1] -> Discard; o[2] -> Discard; o[3] -> Discard; o[4] -> Discard; o[0]", IP),
+    "ICMPPingResponder": (f"{IP} -> ICMPPingResponder", IP),
+    "TCPSequenceRandomizer": (f"{TCP} -> t :: TCPSequenceRandomizer; Idle -> [1] t; t[1] -> Discard; t[0]", TCP),
+    "TCPRewriter": (f"{TCP} -> TCPRewriter(pattern 1.0.0.1 1024-65535 - - 0 0)", TCP),
+    "CheckTCPFlow": (f"{TCP} -> f :: FlowCache -> CheckTCPFlow(f, PICKUP true)", f"{TCP} -> FlowCache"),
+    "SnoopTCP": (f"{TCP} -> s :: SnoopTCP; Idle -> [1] s; s[1] -> Discard; s[2] -> Discard; s[3] -> Discard; s[0]", TCP),
+    "RFC2507Comp, RFC2507Decomp": (f"{TCP} -> RFC2507Comp(64) -> RFC2507Decomp(64)", TCP),
+    "IPsecAESGCM": (f"{IP} -> SetAnnoByte(33, 1) -> IPsecESPEncap(IV 8) -> IPsecAESGCM(1)", IP),
+    "ProtocolTranslator46": (f"{IP} -> ProtocolTranslator46", IP),
+    "BandwidthShaper": ("Queue -> BandwidthShaper(100GBps) -> Unqueue(32)", "Queue -> Unqueue(32)"),
     "LookupIP6Route": ("6 LookupIP6Route(3ffe::/16 0, ::/0 0)", "6"),
 }
 
@@ -93,7 +107,7 @@ def main() -> None:
     for name, (rest, base) in ROWS.items():
         if wanted and not any(word in name for word in wanted):
             continue
-        prologue = ASSOCIATION if "ESP" in name else ""
+        prologue = GCM_ASSOCIATION if "GCM" in rest else ASSOCIATION if "ESP" in rest else ""
         with_it = Ready(rest, prologue)
         other = without.get(base) or without.setdefault(base, Ready(base))
         pairs = [(with_it.run(), other.run()) for _ in range(ROUNDS)]

@@ -35,10 +35,9 @@ class ICMPPingEncap(OuterHeader):
         p.set_network(0)
         p.set_transport(20)
         self.write_header(p, u32(1), u32(255), u32(0), u32(0))
-        p.transport.u16[0] = 0x0800
-        p.transport.u16[2] = 0
-        p.transport.u16[4] = self.identifier
         # The sequence number is the identification.
-        p.transport.u16[6] = p.ip.identification
-        p.transport.u16[2] = checksum_finish(p.transport.checksum(0, p.length - 20))
+        sequence = u32(p.ip.identification)
+        total = p.transport.checksum(8, p.length - 28, u32(0x0800) + self.identifier + sequence)
+        p.transport.u32[0] = 0x0800_0000 | checksum_finish(total)
+        p.transport.u32[4] = (u32(self.identifier) << 16) | sequence
         return p

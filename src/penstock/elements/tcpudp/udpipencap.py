@@ -40,16 +40,15 @@ class UDPIPEncap(OuterHeader):
         p.set_network(0)
         p.set_transport(20)
         self.write_header(p, u32(17), u32(250), u32(0), u32(0))
-        udp = p.udp
-        length = p.length
-        udp.src = self.sport
-        udp.dst = self.dport
-        udp.length = length - 20
-        udp.checksum = 0
+        length = (p.length - 20) & 0xFFFF
+        checksum: u32 = 0
         if self.checksum:
-            start = pseudo_header_sum(u32(self.src), p.ip.dst, 17, length - 20)
-            total = checksum_finish(p.transport.checksum(0, length - 20, start))
-            udp.checksum = 0xFFFF if total == 0 else total
+            start = pseudo_header_sum(u32(self.src), u32(p.dst_ip), u32(17), length) + self.sport + self.dport + length
+            checksum = checksum_finish(p.transport.checksum(8, p.length - 28, start))
+            if checksum == 0:
+                checksum = u32(0xFFFF)
+        p.transport.u32[0] = (u32(self.sport) << 16) | self.dport
+        p.transport.u32[4] = (length << 16) | checksum
         return p
 
     @datapath
