@@ -1,5 +1,7 @@
 """Rates are kept: by everything that limits or makes packets at one, whether packets are smaller or larger than a burst."""
 
+from pathlib import Path
+
 import pytest
 
 from penstock import Router
@@ -65,3 +67,11 @@ def test_a_rated_source_does_not_wait_for_room() -> None:
         router.run()
         assert abs(int(router.read("c.count")) - 4000) <= 22
         assert int(router.read("q.drops")) > 3300
+
+
+def test_a_lone_packet_comes_off_a_link_when_it_is_due(tmp_path: Path) -> None:
+    text = (f"InfiniteSource(LIMIT 1, LENGTH 100) -> Queue -> LinkUnqueue(10ms, 1Gbps) -> SetTimestamp -> ToIPSummaryDump({tmp_path}/o, HEADER false, "
+            "CONTENTS timestamp); Script(wait 5s, stop);")
+    with Router.from_text(text, simulated_start_ns=START_NS) as router:
+        router.run()
+    assert (tmp_path / "o").read_text().startswith("1000000000.0100")

@@ -189,7 +189,7 @@ class TCPSender(TCPSpeaker):
 
     @datapath
     def measure(self) -> None:
-        """A round trip ended (RFC 6298, section 2)."""
+        """A round trip ended (RFC 6298, section 2); segments that were sent again tell nothing."""
         rtt: u64 = self.clock.now() - self.timed_at_ns
         self.is_timed = False
         if self.srtt_ns == 0:
@@ -199,7 +199,6 @@ class TCPSender(TCPSpeaker):
             apart: u64 = self.srtt_ns - rtt if self.srtt_ns > rtt else rtt - self.srtt_ns
             self.rttvar_ns = (3 * self.rttvar_ns + apart) >> 2
             self.srtt_ns = (7 * self.srtt_ns + rtt) >> 3
-        self.rto_ns = min(max(self.srtt_ns + 4 * self.rttvar_ns, u64(_LEAST_RTO_NS)), u64(_LONGEST_RTO_NS))
 
     @datapath
     def lose(self) -> None:
@@ -231,6 +230,9 @@ class TCPSender(TCPSpeaker):
         self.una = number
         self.tries = 0
         self.repeats = 0
+        if self.srtt_ns != 0:
+            # Something came through: the next loss is waited for no longer than the first one was.
+            self.rto_ns = min(max(self.srtt_ns + 4 * self.rttvar_ns, u64(_LEAST_RTO_NS)), u64(_LONGEST_RTO_NS))
         if self.recovering:
             left: u32 = self.recover - number
             if left == 0 or left >= _HALF:

@@ -72,26 +72,52 @@ reduce:
 narrow:
   %j = phi i64 [ %i, %reduce ], [ %j2, %narrow_body ]
   %sum = phi i64 [ %h, %reduce ], [ %sum2, %narrow_body ]
-  %j2 = add i64 %j, 2
+  %j2 = add i64 %j, 8
   %more2 = icmp ule i64 %j2, %n
-  br i1 %more2, label %narrow_body, label %tail
+  br i1 %more2, label %narrow_body, label %four
 narrow_body:
   %at2 = getelementptr i8, ptr %p, i64 %j
-  %w = load i16, ptr %at2, align 1
-  %w64 = zext i16 %w to i64
-  %sum2 = add i64 %sum, %w64
+  %w = load i64, ptr %at2, align 1
+  %low = and i64 %w, 4294967295
+  %high = lshr i64 %w, 32
+  %halves = add i64 %low, %high
+  %sum2 = add i64 %sum, %halves
   br label %narrow
+four:
+  %r4 = and i64 %n, 4
+  %has4 = icmp ne i64 %r4, 0
+  br i1 %has4, label %take4, label %two
+take4:
+  %at4 = getelementptr i8, ptr %p, i64 %j
+  %w4 = load i32, ptr %at4, align 1
+  %w464 = zext i32 %w4 to i64
+  %sum4 = add i64 %sum, %w464
+  br label %two
+two:
+  %s4 = phi i64 [ %sum, %four ], [ %sum4, %take4 ]
+  %k = add i64 %j, %r4
+  %r2 = and i64 %n, 2
+  %has2 = icmp ne i64 %r2, 0
+  br i1 %has2, label %take2, label %tail
+take2:
+  %at3 = getelementptr i8, ptr %p, i64 %k
+  %w2 = load i16, ptr %at3, align 1
+  %w264 = zext i16 %w2 to i64
+  %sum22 = add i64 %s4, %w264
+  br label %tail
 tail:
-  %odd = icmp ult i64 %j, %n
+  %s2 = phi i64 [ %s4, %two ], [ %sum22, %take2 ]
+  %l = add i64 %k, %r2
+  %odd = icmp ult i64 %l, %n
   br i1 %odd, label %last, label %done
 last:
-  %at3 = getelementptr i8, ptr %p, i64 %j
-  %b = load i8, ptr %at3, align 1
+  %at1 = getelementptr i8, ptr %p, i64 %l
+  %b = load i8, ptr %at1, align 1
   %b64 = zext i8 %b to i64
-  %sum3 = add i64 %sum, %b64
+  %sum3 = add i64 %s2, %b64
   br label %done
 done:
-  %total = phi i64 [ %sum, %tail ], [ %sum3, %last ]
+  %total = phi i64 [ %s2, %tail ], [ %sum3, %last ]
   %r = call i32 @pk_fold_swapped(i64 %total)
   ret i32 %r
 }

@@ -198,10 +198,10 @@ class LinkUnqueue(Element):
             self.output(0).push(q)
         if self.free_at > now:
             next_due = min(next_due, self.free_at)
-            self.timer.schedule_at(next_due)
         elif self.signal.active():
             self.task.reschedule()
-        elif next_due != 0xFFFF_FFFF_FFFF_FFFF:
+        # Even where it asks on: simulated time goes by timers when nothing comes.
+        if next_due != 0xFFFF_FFFF_FFFF_FFFF:
             self.timer.schedule_at(next_due)
         return worked
 

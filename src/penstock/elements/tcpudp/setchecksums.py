@@ -1,5 +1,8 @@
 """SetTCPChecksum and SetUDPChecksum."""
 
+# The old checksum is taken out of the sum (its complement is put in), instead of being written over: a load of bytes that were
+# just written waits for the store, which took longer than the sum.
+
 from penstock.datapath.checksum import checksum_finish, pseudo_header_sum
 from penstock.elements import Element, Packet, datapath, u32, u64
 
@@ -46,8 +49,7 @@ class SetTCPChecksum(Element):
             self.drops += 1
             p.kill()
             return None
-        p.tcp.checksum = 0
-        start = pseudo_header_sum(ip.src, ip.dst, 6, length)
+        start = pseudo_header_sum(ip.src, ip.dst, 6, length) + (u32(p.tcp.checksum) ^ 0xFFFF)
         p.tcp.checksum = checksum_finish(p.transport.checksum(0, length, start))
         return p
 
@@ -81,8 +83,7 @@ class SetUDPChecksum(Element):
             self.drops += 1
             p.kill()
             return None
-        p.udp.checksum = 0
-        start = pseudo_header_sum(ip.src, ip.dst, 17, length)
+        start = pseudo_header_sum(ip.src, ip.dst, 17, length) + (u32(p.udp.checksum) ^ 0xFFFF)
         total = checksum_finish(p.transport.checksum(0, length, start))
         p.udp.checksum = 0xFFFF if total == 0 else total
         return p
