@@ -160,14 +160,14 @@ def test_the_kernel_gets_no_frames_while_a_sniffer_keeps_them(link: str, keeper:
     pings = (f"ICMPPingSource(10.99.0.1, 10.99.0.2, INTERVAL 20ms) -> EtherEncap(0x0800, 2:0:0:0:0:1, {ether}) -> Queue -> ToDevice({link});"
              f"FromDevice({link}, PROMISC true, BPF_FILTER \"icmp[icmptype] = icmp-echoreply\") -> r :: Counter -> Discard;"
              f"FromDevice({link}, PROMISC true, OUTBOUND true, BPF_FILTER \"arp\") -> a :: Counter -> Discard;")
-    keeper += " -> Strip(14) -> CheckIPHeader -> IPPrint(kept) -> Discard;"
+    keeper += " -> Classifier(12/0800) -> Strip(14) -> CheckIPHeader -> IPPrint(kept) -> Discard;"
     with running(pings) as router:
         def answered() -> bool:
             router.write("r.reset")
             time.sleep(0.3)
             return int(router.read("r.count")) > 0
 
-        assert answered()
+        assert wait_until(answered)
         program = subprocess.Popen(["ip", "netns", "exec", HOST, sys.executable, "-m", "penstock.cli.main", "run", "-e", keeper],
                                    stderr=subprocess.PIPE, text=True)
         try:

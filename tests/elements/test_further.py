@@ -80,7 +80,7 @@ def test_flow_dumps_read_back_are_the_same_packets(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("text", "problem"), [
-    ("ToIPFlowDumps(same)", "needs %n"), ("ToIPFlowDumps(x%n, BINARY true)", "not possible"), ("ToIPFlowDumps(-, NOTIFIER nobody)", "no element named"),
+    ("ToIPFlowDumps(same)", "needs %n"), ("ToIPFlowDumps(x%n, OUTPUT_LARGER y)", "not possible"), ("ToIPFlowDumps(-, NOTIFIER nobody)", "no element named"),
     ("IPRateMonitor(BITS, 1, 1) -> Discard", "PACKETS"), ("IPRateMonitor(BYTES, 2, 1) -> Discard", "RATIO"), ("McastSocket(10.0.0.1, 5)", "multicast"),
     ("RoundRobinUnqueue(0) -> Discard", "at least 1|pull"), ("q :: ARPQuerier(1.0.0.1, 1:1:1:1:1:1, TABLE d) -> d :: Discard; Idle -> [1] q", "is no ARPTable"),
 ])

@@ -197,7 +197,7 @@ def test_a_large_table_is_what_its_routes_are_one_by_one(last: str, monkeypatch:
     text = f"Idle -> r :: StaticIPLookup({routes}); r[0] -> Discard; r[1] -> Discard"
     outcomes = []
     for many in (1, 1 << 30):
-        monkeypatch.setattr("penstock.elements.routing._MANY", many)
+        monkeypatch.setattr("penstock.elements.routing._MANY_CHARACTERS", many)
         monkeypatch.setattr("penstock.datapath.lpm._MANY", many)
         try:
             with Router.from_text(text) as router:
