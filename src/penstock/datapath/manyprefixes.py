@@ -8,9 +8,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Prefixes", "chunks_needed", "distinct", "elementary", "runs", "small", "tables"]
+__all__ = ["Prefixes", "chunks_needed", "distinct", "elementary", "runs", "small", "small_runs", "tables"]
 
 _CHUNK = 0x8000_0000
+_MOST_RUNS = 48
 
 
 class Prefixes(Mapping[tuple[int, int], int]):
@@ -99,6 +100,24 @@ def small(entries: NDArray[np.uint32], most: int) -> NDArray[np.uint8]:
     made = np.empty(len(entries), np.uint8)
     np.minimum(entries, np.uint32(most), out=made, casting="unsafe")
     return made
+
+
+def small_runs(near: NDArray[np.uint8], other: int) -> tuple[NDArray[np.uint32], NDArray[np.uint64], NDArray[np.uint64]]:
+    """Chunks of 256 places as runs of equal values: whether each has at most 48 (1 or 0), 256 bits that say where a run starts, and
+    the values of the first 48 runs, four bits each, larger ones as ``other``."""
+    values = np.minimum(near, np.uint8(other)).reshape(-1, 256)
+    begins = np.ones(values.shape, np.bool_)
+    np.not_equal(values[:, 1:], values[:, :-1], out=begins[:, 1:])
+    starts = np.packbits(begins, axis=1, bitorder="little").view("<u8")
+    at = np.flatnonzero(begins)
+    chunk = at >> 8
+    first = np.searchsorted(chunk, np.arange(len(values) + 1))
+    number = np.arange(len(at)) - np.repeat(first[:-1], np.diff(first))
+    kept = number < _MOST_RUNS
+    nibbles = np.zeros((len(values), _MOST_RUNS), np.uint8)
+    nibbles[chunk[kept], number[kept]] = values.reshape(-1)[at[kept]]
+    labels = (nibbles[:, ::2] | nibbles[:, 1::2] << np.uint8(4)).reshape(-1).view("<u8")
+    return (np.diff(first) <= _MOST_RUNS).astype(np.uint32), starts.reshape(-1), labels
 
 
 def chunks_needed(prefixes: Mapping[tuple[int, int], int]) -> int:
