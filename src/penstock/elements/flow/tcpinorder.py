@@ -1,7 +1,8 @@
 """TCPInOrder: the packets of TCP flows in the order of their data."""
 
-from penstock.elements import Array, ConfigureError, Element, Packet, PacketSlot, Struct, Timer, datapath, take, u8, u32, u64
+from penstock.elements import Array, ConfigureError, Element, Packet, Struct, Timer, datapath, u32, u64
 from penstock.elements.flow.flowcache import UDP_FLOW, find_cache
+from penstock.elements.segments import HALF, SegmentPool
 from penstock.elements.tcppayload import tcp_payload_bytes
 from penstock.lang.arguments import ElementName, Seconds, UInt32
 
@@ -16,21 +17,10 @@ class _Way(Struct):
     """One direction of a flow."""
 
     number: u32
-    #: the sequence number that comes next; the place of the first packet that waits, plus one
+    #: the sequence number that comes next; the link to the first packet that waits
     next: u32
     first: u32
     waiting: u32
-
-
-class _Held(Struct):
-    packet: PacketSlot
-    sequence: u32
-    end: u32
-    #: the next one in its list, plus one
-    after: u32
-    way: u32
-    used: u8
-    until_ns: u64
 
 
 class TCPInOrder(Element):
@@ -59,9 +49,6 @@ class TCPInOrder(Element):
     ports = "1/1-2"
     processing = "h/h"
 
-    held: u32
-    free: u32
-    top: u32
     hand: u32
     reordered: u64
     gaps: u64
@@ -80,13 +67,14 @@ class TCPInOrder(Element):
     def initialize(self) -> None:
         self.cache = find_cache(self, self.name_of_cache)
         self.ways = Array(_Way, 2 * self.cache.tcp.capacity)
-        self.pool_of_held = Array(_Held, self.capacity)
+        self.held = SegmentPool(self.capacity)
 
     def started(self) -> None:
         self.timer.schedule_after(_TICK_NS)
 
     def add_handlers(self) -> None:
-        for name in ("held", "reordered", "gaps", "repeated"):
+        self.add_read("held", lambda: self.held.count)
+        for name in ("reordered", "gaps", "repeated"):
             self.add_data(name, name)
 
     @datapath
@@ -99,53 +87,23 @@ class TCPInOrder(Element):
     def hold(self, p: Packet, w: u32, sequence: u32, end: u32) -> Packet | None:
         """Put it among those that wait, in order; gives it back where there is no room."""
         way = self.ways[w]
-        if way.waiting >= u32(self.flow_capacity):
+        if way.waiting >= u32(self.flow_capacity) or self.held.is_full():
             return p
-        place: u32 = 0
-        if self.free != 0:
-            place = self.free - 1
-            self.free = self.pool_of_held[place].after
-        elif self.top < u32(self.capacity):
-            place = self.top
-            self.top += 1
-        else:
-            return p
-        mine = self.pool_of_held[place]
-        mine.packet = p
-        mine.sequence = sequence
-        mine.end = end
-        mine.way = w
-        mine.used = 1
-        mine.until_ns = self.clock.recent + u64(self.timeout_ns)
-        before: u32 = 0
-        at: u32 = way.first
-        for _ in range(self.flow_capacity):
-            if at == 0 or self.pool_of_held[at - 1].sequence - sequence < 0x8000_0000:
-                break
-            before = at
-            at = self.pool_of_held[at - 1].after
-        mine.after = at
+        before, at = self.held.find(u32(way.first), sequence, u32(self.flow_capacity))
+        link = self.held.put(p, before, at, sequence, end, w, self.clock.recent + u64(self.timeout_ns))
         if before == 0:
-            way.first = place + 1
-        else:
-            self.pool_of_held[before - 1].after = place + 1
+            way.first = link
         way.waiting += 1
-        self.held += 1
         return None
 
     @datapath
     def release_first(self, w: u32) -> Packet | None:
         """Take the first one that waits."""
         way = self.ways[w]
-        place: u32 = way.first - 1
-        mine = self.pool_of_held[place]
-        way.first = mine.after
+        link: u32 = way.first
+        way.first = self.held.slots[link - 1].after
         way.waiting -= 1
-        self.held -= 1
-        mine.used = 0
-        mine.after = self.free
-        self.free = place + 1
-        return take(mine.packet)
+        return self.held.take(link)
 
     @datapath
     def send_ready(self, w: u32) -> None:
@@ -154,12 +112,12 @@ class TCPInOrder(Element):
         for _ in range(self.flow_capacity):
             if way.first == 0:
                 break
-            sequence, end = self.pool_of_held[way.first - 1].sequence, self.pool_of_held[way.first - 1].end
-            if sequence != way.next and sequence - way.next < 0x8000_0000:
+            sequence, end = self.held.slots[way.first - 1].sequence, self.held.slots[way.first - 1].end
+            if sequence != way.next and sequence - way.next < HALF:
                 break
             p = self.release_first(w)
             if p is not None:
-                is_old = end - way.next == 0 or end - way.next >= 0x8000_0000
+                is_old = end - way.next == 0 or end - way.next >= HALF
                 if not is_old:
                     way.next = end
                     self.reordered += 1
@@ -171,7 +129,7 @@ class TCPInOrder(Element):
         way = self.ways[w]
         if way.first != 0:
             self.gaps += 1
-            way.next = self.pool_of_held[way.first - 1].sequence
+            way.next = self.held.slots[way.first - 1].sequence
             self.send_ready(w)
 
     @datapath
@@ -196,10 +154,11 @@ class TCPInOrder(Element):
     @datapath
     def run_timer(self) -> bool:
         now = self.clock.now()
-        for _ in range(min(self.top, u32(_WALK))):
-            self.hand = self.hand + 1 if self.hand + 1 < self.top else u32(0)
-            if self.pool_of_held[self.hand].used != 0 and now >= self.pool_of_held[self.hand].until_ns:
-                self.skip_gap(u32(self.pool_of_held[self.hand].way))
+        for _ in range(min(self.held.top, u32(_WALK))):
+            self.hand = self.hand + 1 if self.hand + 1 < self.held.top else u32(0)
+            mine = self.held.slots[self.hand]
+            if mine.used != 0 and now >= mine.at_ns:
+                self.skip_gap(u32(mine.owner))
         self.timer.schedule_after(_TICK_NS)
         return True
 
@@ -224,8 +183,8 @@ class TCPInOrder(Element):
             return
         end: u32 = sequence + size
         ahead: u32 = sequence - way.next
-        if ahead == 0 or ahead >= 0x8000_0000:
-            is_old = end - way.next == 0 or end - way.next >= 0x8000_0000
+        if ahead == 0 or ahead >= HALF:
+            is_old = end - way.next == 0 or end - way.next >= HALF
             if not is_old:
                 way.next = end
             self.send(p, is_old)
@@ -234,9 +193,9 @@ class TCPInOrder(Element):
         rest = self.hold(p, w, sequence, end)
         if rest is not None:
             self.skip_gap(w)
-            if sequence - way.next != 0 and sequence - way.next < 0x8000_0000:
+            if sequence - way.next != 0 and sequence - way.next < HALF:
                 self.gaps += 1
-            if end - way.next < 0x8000_0000:
+            if end - way.next < HALF:
                 way.next = end
             self.output(0).push(rest)
 

@@ -63,7 +63,7 @@ class TCPAck(PortwiseElement, TCPSpeaker):
     @datapath
     def room(self) -> u32:
         """What the buffer has room for, in segments of a usual size."""
-        return min((self.buffer.capacity - self.buffer.length) * 1460, u32(65535))
+        return min((self.buffer.capacity - self.buffer.kept.count) * 1460, u32(65535))
 
     @datapath
     def acknowledge(self) -> None:

@@ -1,36 +1,13 @@
 """TCPBuffer: what comes of one connection, in order, for who pulls it."""
 
-from penstock.elements import (
-    Array,
-    ConfigureError,
-    Element,
-    Notifier,
-    Packet,
-    PacketSlot,
-    Struct,
-    abstraction,
-    boolean,
-    datapath,
-    take,
-    u32,
-    u64,
-)
+from penstock.elements import ConfigureError, Element, Notifier, Packet, abstraction, boolean, datapath, u32, u64
+from penstock.elements.segments import HALF, SegmentPool
 from penstock.elements.tcppayload import tcp_payload_bytes
 from penstock.elements.tcpspeaking import FIN, RST, SYN
 from penstock.lang.arguments import UInt32
 from penstock.lang.ports import flow_reaches
 
 __all__ = ["TCPBuffer"]
-
-_HALF = 0x8000_0000
-
-
-class _Held(Struct):
-    packet: PacketSlot
-    sequence: u32
-    end: u32
-    #: the next one in its list, plus one
-    after: u32
 
 
 class TCPBuffer(Element):
@@ -53,10 +30,7 @@ class TCPBuffer(Element):
 
     processing = "h/l"
 
-    length: u32
-    free: u32
-    top: u32
-    #: the first segment kept, plus one
+    #: the link to the first segment kept
     first: u32
     begun: boolean
     #: the number of the first byte that is neither here nor was
@@ -72,20 +46,21 @@ class TCPBuffer(Element):
             raise ConfigureError("CAPACITY: out of range, bound 65536")
         self.skip, self.capacity = skip, capacity
         self.packets_held = capacity + 1
-        self.segments = Array(_Held, capacity)
+        self.kept = SegmentPool(capacity)
         self.ready = Notifier()
 
     def empty_notifier(self, port: int) -> Notifier:
         return self.ready
 
     def add_handlers(self) -> None:
-        for name in ("length", "next", "drops"):
+        self.add_read("length", lambda: self.kept.count)
+        for name in ("next", "drops"):
             self.add_data(name, name)
         self.add_write("reset", lambda text: self.drop_all(), flags="b")
 
     @datapath
     def drop_all(self) -> None:
-        for _ in range(self.length):
+        for _ in range(self.kept.count):
             p = self.take_first()
             if p is not None:
                 p.kill()
@@ -107,63 +82,39 @@ class TCPBuffer(Element):
         self.connection += 1
         self.next = number
         self.given = number
-        self.length = 0
+        self.kept.count = 0
         self.first = 0
 
     @datapath
     def take_first(self) -> Packet | None:
         if self.first == 0:
             return None
-        place: u32 = self.first - 1
-        mine = self.segments[place]
-        self.first = mine.after
-        mine.after = self.free
-        self.free = place + 1
-        self.length -= 1
-        return take(mine.packet)
+        link: u32 = self.first
+        self.first = self.kept.slots[link - 1].after
+        return self.kept.take(link)
 
     @datapath
     def advance(self) -> None:
         """Move ``next`` behind all that follow one another."""
         at: u32 = self.first
-        for _ in range(self.length):
-            if at == 0 or (self.segments[at - 1].sequence != self.next and self.segments[at - 1].sequence - self.next < _HALF):
+        for _ in range(self.kept.count):
+            if at == 0 or (self.kept.slots[at - 1].sequence != self.next and self.kept.slots[at - 1].sequence - self.next < HALF):
                 break
-            end: u32 = self.segments[at - 1].end
-            if end - self.next < _HALF:
+            end: u32 = self.kept.slots[at - 1].end
+            if end - self.next < HALF:
                 self.next = end
-            at = self.segments[at - 1].after
+            at = self.kept.slots[at - 1].after
 
     @datapath
     def keep(self, p: Packet, sequence: u32, end: u32) -> bool:
         """Put it in its place; False where one like it is there."""
-        before: u32 = 0
-        at: u32 = self.first
-        for _ in range(self.length):
-            if at == 0 or (self.segments[at - 1].sequence != sequence and self.segments[at - 1].sequence - sequence < _HALF):
-                break
-            if self.segments[at - 1].sequence == sequence and end - self.segments[at - 1].end - 1 >= _HALF:
-                p.kill()
-                return False
-            before = at
-            at = self.segments[at - 1].after
-        place: u32 = 0
-        if self.free != 0:
-            place = self.free - 1
-            self.free = self.segments[place].after
-        else:
-            place = self.top
-            self.top += 1
-        mine = self.segments[place]
-        mine.packet = p
-        mine.sequence = sequence
-        mine.end = end
-        mine.after = at
+        before, at = self.kept.find(u32(self.first), sequence, u32(self.kept.count))
+        if at != 0 and self.kept.slots[at - 1].sequence == sequence and end - self.kept.slots[at - 1].end - 1 >= HALF:
+            p.kill()
+            return False
+        link = self.kept.put(p, before, at, sequence, end, u32(0), u64(0))
         if before == 0:
-            self.first = place + 1
-        else:
-            self.segments[before - 1].after = place + 1
-        self.length += 1
+            self.first = link
         return True
 
     @datapath
@@ -185,7 +136,7 @@ class TCPBuffer(Element):
             return
         if not self.begun:
             self.begin(sequence)
-        if end - self.given - 1 >= _HALF or self.length >= u32(self.capacity):
+        if end - self.given - 1 >= HALF or self.kept.is_full():
             self.drops += 1
             p.kill()
             return
@@ -199,18 +150,11 @@ class TCPBuffer(Element):
     @abstraction(of=push)
     def any_push(self, port: int, p: Packet) -> None:
         """It is dropped, or kept, and then is the next one."""
-        if self.length != 0 or (self.random.next() & 1) != 0:
+        if self.kept.count != 0 or (self.random.next() & 1) != 0:
             self.drops += 1
             p.kill()
             return
-        mine = self.segments[0]
-        mine.packet = p
-        mine.sequence = self.given
-        mine.end = self.given + 1
-        mine.after = 0
-        self.first = 1
-        self.length = 1
-        self.top = max(self.top, u32(1))
+        self.first = self.kept.put(p, u32(0), u32(0), u32(self.given), self.given + 1, u32(0), u64(0))
         self.ready.wake()
 
     @datapath
@@ -218,16 +162,16 @@ class TCPBuffer(Element):
         for _ in range(self.capacity):
             if self.first == 0:
                 break
-            mine = self.segments[self.first - 1]
-            is_next = mine.sequence == self.given or mine.sequence - self.given >= _HALF
+            mine = self.kept.slots[self.first - 1]
+            is_next = mine.sequence == self.given or mine.sequence - self.given >= HALF
             if not is_next and not self.skip:
                 break
             end: u32 = mine.end
             p = self.take_first()
             if p is not None:
-                if end - self.given - 1 < _HALF:
+                if end - self.given - 1 < HALF:
                     self.given = end
-                    if end - self.next < _HALF:
+                    if end - self.next < HALF:
                         self.next = end
                         self.advance()
                     return p

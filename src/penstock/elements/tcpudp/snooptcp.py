@@ -1,30 +1,15 @@
 """SnoopTCP: lost segments are sent again by who sits before the link that loses them."""
 
-from penstock.elements import (
-    NONE,
-    Array,
-    ConfigureError,
-    Packet,
-    PacketSlot,
-    Struct,
-    Table,
-    Timer,
-    abstraction,
-    datapath,
-    take,
-    u8,
-    u32,
-    u64,
-)
+from penstock.elements import NONE, ConfigureError, Packet, Struct, Table, Timer, abstraction, datapath, take, u32, u64
 from penstock.elements.portwise import PortwiseElement
 from penstock.elements.reaping import ReapingElement
+from penstock.elements.segments import HALF, SegmentPool
 from penstock.elements.tcppayload import tcp_payload_bytes
 from penstock.lang.arguments import Seconds, UInt32
 
 __all__ = ["SnoopTCP"]
 
 _FIN, _SYN, _RST, _ACK = 1, 2, 4, 16
-_HALF = 0x8000_0000
 _TICK_NS, _LEAST_RTO_NS, _FIRST_RTO_NS = 10_000_000, 40_000_000, 200_000_000
 _MAX_TRIES = 8
 _IDLE_NS = 120_000_000_000
@@ -39,23 +24,11 @@ class _Flow(Struct):
     #: behind the last byte that was seen
     highest: u32
     repeats: u32
-    #: the first of its segments, plus one; and how many there are
+    #: the link to the first of its segments, and how many there are
     first: u32
     count: u32
     rtt_ns: u64
     seen_ns: u64
-
-
-class _Kept(Struct):
-    packet: PacketSlot
-    flow: u32
-    sequence: u32
-    end: u32
-    #: the next one of its flow, plus one
-    after: u32
-    used: u8
-    tries: u8
-    sent_ns: u64
 
 
 class SnoopTCP(PortwiseElement, ReapingElement):
@@ -85,9 +58,6 @@ class SnoopTCP(PortwiseElement, ReapingElement):
     processing = "aa/aahh"
     flow = "xy/xyxy"
 
-    kept: u32
-    free: u32
-    top: u32
     walked: u32
     count: u64
     suppressed: u64
@@ -99,7 +69,7 @@ class SnoopTCP(PortwiseElement, ReapingElement):
         self.capacity, self.flow_capacity, self.latest_ns = capacity, flow_capacity, int(latest * 1e9)
         self.packets_held = capacity + 1
         self.table = Table((u32, u32, u32), _Flow, flows)
-        self.segments = Array(_Kept, capacity)
+        self.kept = SegmentPool(capacity)
         self.watch()
         self.repeat_timer = Timer(self, "send_late_ones")
 
@@ -109,7 +79,8 @@ class SnoopTCP(PortwiseElement, ReapingElement):
 
     def add_handlers(self) -> None:
         self.add_read("flows", lambda: self.table.entries)
-        for name in ("kept", "count", "suppressed"):
+        self.add_read("kept", lambda: self.kept.count)
+        for name in ("count", "suppressed"):
             self.add_data(name, name)
         self.add_write("clear", lambda text: self.forget_all(), flags="b")
 
@@ -119,15 +90,10 @@ class SnoopTCP(PortwiseElement, ReapingElement):
     def forget_first(self, i: u32) -> None:
         """Let go of a flow's first segment."""
         flow = self.table.slots[i].value
-        place: u32 = flow.first - 1
-        mine = self.segments[place]
-        flow.first = mine.after
+        link: u32 = flow.first
+        flow.first = self.kept.slots[link - 1].after
         flow.count -= 1
-        mine.used = 0
-        mine.after = self.free
-        self.free = place + 1
-        self.kept -= 1
-        p = take(mine.packet)
+        p = self.kept.take(link)
         if p is not None:
             p.kill()
 
@@ -160,52 +126,26 @@ class SnoopTCP(PortwiseElement, ReapingElement):
         flow = self.table.slots[i].value
         if flow.count >= u32(self.flow_capacity):
             return
-        before: u32 = 0
-        at: u32 = flow.first
-        for _ in range(self.flow_capacity):
-            if at == 0 or (self.segments[at - 1].sequence - sequence < _HALF):
-                break
-            before = at
-            at = self.segments[at - 1].after
-        if at != 0 and self.segments[at - 1].sequence == sequence:
+        before, at = self.kept.find(u32(flow.first), sequence, u32(self.flow_capacity))
+        if at != 0 and self.kept.slots[at - 1].sequence == sequence:
             # The sender sends it again: this copy counts from now on.
-            self.segments[at - 1].sent_ns = self.clock.recent
+            self.kept.slots[at - 1].at_ns = self.clock.recent
             return
-        place: u32 = 0
-        if self.free != 0:
-            place = self.free - 1
-        elif self.top < u32(self.capacity):
-            place = self.top
-        else:
+        if self.kept.is_full():
             return
         q = p.clone()
         if q is None:
             return
-        mine = self.segments[place]
-        if self.free != 0:
-            self.free = mine.after
-        else:
-            self.top += 1
-        mine.packet = q
-        mine.flow = i
-        mine.sequence = sequence
-        mine.end = end
-        mine.used = 1
-        mine.tries = 0
-        mine.sent_ns = self.clock.recent
-        mine.after = at
+        link = self.kept.put(q, before, at, sequence, end, i, u64(self.clock.recent))
         if before == 0:
-            flow.first = place + 1
-        else:
-            self.segments[before - 1].after = place + 1
+            flow.first = link
         flow.count += 1
-        self.kept += 1
 
     @datapath
     def send_again(self, place: u32) -> None:
-        mine = self.segments[place]
+        mine = self.kept.slots[place]
         mine.tries += 1
-        mine.sent_ns = self.clock.now()
+        mine.at_ns = self.clock.now()
         p = take(mine.packet)
         if p is not None:
             q = p.clone()
@@ -218,13 +158,13 @@ class SnoopTCP(PortwiseElement, ReapingElement):
     def send_late_ones(self) -> bool:
         """The first segment of a flow, when it waits for too long."""
         now: u64 = self.clock.now()
-        for _ in range(min(self.top, u32(_WALK))):
-            self.walked = self.walked + 1 if self.walked + 1 < self.top else u32(0)
-            mine = self.segments[self.walked]
+        for _ in range(min(self.kept.top, u32(_WALK))):
+            self.walked = self.walked + 1 if self.walked + 1 < self.kept.top else u32(0)
+            mine = self.kept.slots[self.walked]
             if mine.used != 0:
-                flow = self.table.slots[mine.flow].value
+                flow = self.table.slots[mine.owner].value
                 wait: u64 = max(2 * flow.rtt_ns, u64(_LEAST_RTO_NS)) if flow.rtt_ns != 0 else u64(_FIRST_RTO_NS)
-                is_due = now > mine.sent_ns + (wait << mine.tries) and now < flow.seen_ns + self.latest_ns
+                is_due = now > mine.at_ns + (wait << mine.tries) and now < flow.seen_ns + self.latest_ns
                 if is_due and flow.first == self.walked + 1 and mine.sequence == flow.acked and mine.tries < _MAX_TRIES:
                     self.send_again(u32(self.walked))
         self.repeat_timer.schedule_after(_TICK_NS)
@@ -265,10 +205,10 @@ class SnoopTCP(PortwiseElement, ReapingElement):
         flow = self.table.slots[i].value
         flow.seen_ns = self.clock.recent
         end: u32 = sequence + size
-        if end - flow.acked - 1 >= _HALF:
+        if end - flow.acked - 1 >= HALF:
             # The mobile host has it.
             return
-        if end - flow.highest < _HALF:
+        if end - flow.highest < HALF:
             flow.highest = end
         self.keep(i, p, sequence, end)
 
@@ -280,11 +220,11 @@ class SnoopTCP(PortwiseElement, ReapingElement):
         for _ in range(self.flow_capacity):
             if flow.first == 0:
                 break
-            mine = self.segments[flow.first - 1]
-            if number - mine.end >= _HALF:
+            mine = self.kept.slots[flow.first - 1]
+            if number - mine.end >= HALF:
                 break
             if mine.tries == 0:
-                rtt: u64 = self.clock.recent - mine.sent_ns
+                rtt: u64 = self.clock.recent - mine.at_ns
                 flow.rtt_ns = (7 * flow.rtt_ns + rtt) >> 3 if flow.rtt_ns != 0 else max(rtt, u64(1))
             self.forget_first(i)
 
@@ -303,8 +243,8 @@ class SnoopTCP(PortwiseElement, ReapingElement):
         flow.seen_ns = self.clock.recent
         number: u32 = p.tcp.acknowledgement
         ahead: u32 = number - flow.acked
-        if (flags & _ACK) == 0 or ahead - 1 < _HALF - 1:
-            if (flags & _ACK) != 0 and flow.highest - number < _HALF:
+        if (flags & _ACK) == 0 or ahead - 1 < HALF - 1:
+            if (flags & _ACK) != 0 and flow.highest - number < HALF:
                 self.acknowledged(i, number)
             flow.window = p.tcp.window
             return False
@@ -316,13 +256,13 @@ class SnoopTCP(PortwiseElement, ReapingElement):
             flow.window = p.tcp.window
             return False
         place: u32 = flow.first - 1
-        if self.segments[place].sequence != number:
+        if self.kept.slots[place].sequence != number:
             # It was lost before it came here: the sender must know.
             return False
         flow.repeats += 1
         # Each round trip of repetitions asks once: those that follow are of segments that were on their way.
-        if flow.repeats == 1 or self.clock.recent > self.segments[place].sent_ns + max(u64(flow.rtt_ns), u64(_TICK_NS)):
-            if self.segments[place].tries < _MAX_TRIES:
+        if flow.repeats == 1 or self.clock.recent > self.kept.slots[place].at_ns + max(u64(flow.rtt_ns), u64(_TICK_NS)):
+            if self.kept.slots[place].tries < _MAX_TRIES:
                 self.send_again(place)
             else:
                 return False
