@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -57,6 +58,24 @@ def test_ping_of_the_kernel_is_answered(link: str) -> None:
         assert int(router.read("t.count")) >= 9
         assert router.read("FromDevice@1.kernel_drops") == "0"
     assert LINK in sh("ip -o link")
+
+
+def test_jumbo_frames_come_and_go_whole(link: str) -> None:
+    sh(f"ip link set {link} mtu 9000 && ip -n {HOST} link set eth0 mtu 9000")
+    with running(ANSWER.format(dev=link, how="")) as router:
+        out = sh(f"ip netns exec {HOST} ping -c 3 -i 0.05 -s 8900 -M do -W 2 10.99.0.1")
+        assert " 3 received" in out
+        assert router.read("t.drops") == "0"
+
+
+def test_frames_are_cut_at_the_snaplen(link: str, tmp_path: Path) -> None:
+    text = f"FromDevice({link}, SNAPLEN 100, BPF_FILTER \"icmp\") -> ToIPSummaryDump({tmp_path}/o, HEADER false, CONTENTS wire_len); " + ANSWER
+    with running(text.format(dev=link, how="")):
+        assert " 1 received" in sh(f"ip netns exec {HOST} ping -c 1 -s 1000 -W 2 10.99.0.1")
+        time.sleep(0.2)
+    assert (tmp_path / "o").read_text() == "1042\n"
+    with pytest.raises(ConfigurationError, match="SNAPLEN: must be between 14 and 65535"):
+        Router.from_text(f"FromDevice({link}, SNAPLEN 5) -> Discard")
 
 
 def test_tap_interface_answers_and_goes_away(link: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import socket
 import struct
 from typing import TYPE_CHECKING
@@ -18,20 +19,34 @@ from penstock.packet.integers import u32
 if TYPE_CHECKING:
     from penstock.datapath.memory import Memory
 
-__all__ = ["FRAME_BYTES", "HEADER_BYTES", "PacketSocket", "make_ring"]
+__all__ = ["HEADER_BYTES", "FrameRing", "PacketSocket"]
 
 HEADER_BYTES = 32
-FRAME_BYTES = 2048
 _BLOCK_BYTES = 1 << 16
+#: what stands in a slot before a received frame, at most: the header, an address, and room to align what is behind the MAC header
+_FRONT_BYTES = 128
+_SLOT_BYTES, _RING_BYTES, _LARGE_RING_BYTES = 2048, 1 << 22, 1 << 24
+_GET_MTU = 0x8921
 _SOL_PACKET = 263
 _ADD_MEMBERSHIP, _RX_RING, _STATISTICS, _VERSION, _TX_RING, _LOSS, _IGNORE_OUTGOING = 1, 5, 6, 10, 13, 14, 23
 _MR_PROMISC = 1
 _ETH_P_ALL = 3
 
 
-def make_ring(frames: int) -> Array[int]:
-    """Room in instance memory for a ring of that many frames, as 32-bit words."""
-    return Array(u32, frames * FRAME_BYTES // 4, alignment=4096)
+class FrameRing:
+    """How a ring is laid out whose slots have room for frames of ``longest`` bytes; ``slots`` is the ring in instance memory, as 32-bit
+    words."""
+
+    def __init__(self, longest: int):
+        self.slot_bytes = max(_SLOT_BYTES, 1 << (longest + _FRONT_BYTES - 1).bit_length())
+        self.count = (_RING_BYTES if self.slot_bytes == _SLOT_BYTES else _LARGE_RING_BYTES) // self.slot_bytes
+        self.words = self.slot_bytes // 4
+        self.slots: Array[int] = Array(u32, self.count * self.words, alignment=4096)
+
+    def request(self) -> bytes:
+        """As the kernel wants to be told."""
+        block = max(_BLOCK_BYTES, self.slot_bytes)
+        return struct.pack("IIII", block, self.count * self.slot_bytes // block, self.slot_bytes, self.count)
 
 
 def _explain(error: OSError, device: str, what: str) -> ConfigureError:
@@ -65,10 +80,15 @@ class PacketSocket:
             self.socket.close()
             raise _explain(OSError(errno.ENODEV, "") if error.errno is None else error, device, "promiscuous mode") from None
 
-    def ring(self, frames: int, *, sends: bool) -> None:
+    @property
+    def longest(self) -> int:
+        """Bytes of the longest frame of the interface's own: its MTU, an Ethernet header and a VLAN tag."""
+        request = struct.pack("16si20x", self.device.encode(), 0)
+        return int(struct.unpack_from("i", fcntl.ioctl(self.socket, _GET_MTU, request), 16)[0]) + 18
+
+    def ring(self, ring: FrameRing, *, sends: bool) -> None:
         """Have the kernel make the ring."""
-        size = frames * FRAME_BYTES
-        request = struct.pack("IIII", _BLOCK_BYTES, size // _BLOCK_BYTES, FRAME_BYTES, frames)
+        request = ring.request()
         try:
             if sends:
                 self.socket.setsockopt(_SOL_PACKET, _LOSS, 1)
@@ -77,8 +97,8 @@ class PacketSocket:
         except OSError as error:
             raise _explain(error, self.device, "a packet ring") from None
 
-    def map_into(self, memory: Memory, ring: Array[int]) -> None:
-        memory.map_at(ring.offset, ring.size_bytes, self.socket.fileno())
+    def map_into(self, memory: Memory, ring: FrameRing) -> None:
+        memory.map_at(ring.slots.offset, ring.slots.size_bytes, self.socket.fileno())
 
     def kick(self) -> None:
         """Have the kernel send what the ring holds."""

@@ -4,13 +4,12 @@ from penstock.elements import ConfigureError, HostSource, Packet, Task, datapath
 from penstock.elements.ethernetsource import EthernetSource
 from penstock.elements.framefilter import KernelKeptOut, attach_filter
 from penstock.elements.hostinterface import HostInterface
-from penstock.elements.packetsocket import FRAME_BYTES, PacketSocket, make_ring
+from penstock.elements.packetsocket import FrameRing, PacketSocket
 from penstock.lang.arguments import UInt32, Word, parse_bool
 
 __all__ = ["FromDevice"]
 
-_FRAMES = 2048
-_WORDS = FRAME_BYTES // 4
+_LEAST_BYTES, _MAX_BYTES = 2046, 65535
 _TO_USER, _VLAN_VALID, _TPID_VALID = 1, 0x10, 0x40
 _METHODS = ("", "LINUX", "DEFAULT", "PCAP", "TAP")
 
@@ -25,7 +24,8 @@ class FromDevice(EthernetSource):
     Arguments:
         DEVNAME: the interface.
         PROMISC: receive frames to other hosts too.
-        SNAPLEN: bytes of each frame that are kept (2046 at most for packet sockets).
+        SNAPLEN: bytes of each frame that are kept; without it, as many as the interface's own frames have, and 2,046 or more. A peer on the
+            same machine may leave cutting to its card: it sends up to 65,535 bytes at once, where that is not turned off.
         OUTBOUND: frames that this host sends count as received.
         BURST: frames a task takes at a time.
         FORCE_IP: IP packets only: the network header position is set, and the Ethernet header removed.
@@ -45,7 +45,7 @@ class FromDevice(EthernetSource):
 
     slot: u32
 
-    def configure(self, devname: Word, sniffer: bool = True, snaplen: UInt32 = 2046, *, promisc: bool = False,
+    def configure(self, devname: Word, sniffer: bool = True, snaplen: UInt32 | None = None, *, promisc: bool = False,
                   outbound: bool = False, burst: UInt32 = 32, force_ip: bool = False, method: Word = "", headroom: UInt32 = 0,
                   timestamp: bool = True, capture: Word = "", bpf_filter: str = "", protocol: UInt32 = 0, encap: Word = "",
                   active: bool = True) -> None:
@@ -58,12 +58,12 @@ class FromDevice(EthernetSource):
         if not 1 <= burst <= 1024:
             raise ConfigureError("BURST: must be between 1 and 1024")
         self.devname, self.promisc, self.outbound, self.burst = devname, promisc, outbound, burst
-        self.snap_bytes, self.force_ip, self.active = min(snaplen, FRAME_BYTES), force_ip, active
+        if snaplen is not None and not 14 <= snaplen <= _MAX_BYTES:
+            raise ConfigureError(f"SNAPLEN: must be between 14 and {_MAX_BYTES}")
+        self.snap_bytes, self.has_snaplen, self.force_ip, self.active = snaplen or _LEAST_BYTES, snaplen is not None, force_ip, active
         self.drops = 0
         self.source = HostSource(1 << 20 if self.is_tap else 64)
-        if not self.is_tap:
-            self.ring = make_ring(_FRAMES)
-        else:
+        if self.is_tap:
             self.buffer_bytes = 65536
         self.task = Task(self, active=False)
 
@@ -73,8 +73,13 @@ class FromDevice(EthernetSource):
         else:
             self.socket = PacketSocket(self.devname, promisc=self.promisc, outbound=self.outbound)
             if self.bpf_filter:
-                attach_filter(self.socket.socket, self.bpf_filter, FRAME_BYTES)
-            self.socket.ring(_FRAMES, sends=False)
+                attach_filter(self.socket.socket, self.bpf_filter, _MAX_BYTES)
+            if not self.has_snaplen:
+                self.snap_bytes = min(max(self.socket.longest, _LEAST_BYTES), _MAX_BYTES)
+            self.buffer_bytes = self.snap_bytes + 4
+            self.frames = FrameRing(self.snap_bytes if self.snap_bytes > _LEAST_BYTES else 0)
+            self.ring = self.frames.slots
+            self.socket.ring(self.frames, sends=False)
             if not self.kernel_too:
                 self.kept_out = KernelKeptOut(self.devname)
 
@@ -83,7 +88,7 @@ class FromDevice(EthernetSource):
         if self.is_tap:
             self.router.calls.readers[self.tap.descriptor] = self._read_tap
         else:
-            self.socket.map_into(self._memory, self.ring)
+            self.socket.map_into(self._memory, self.frames)
             self.router.calls.readers[self.socket.socket.fileno()] = self._wake
         self._wake()
 
@@ -139,14 +144,14 @@ class FromDevice(EthernetSource):
     @datapath
     def receive(self) -> Packet | None:
         """The frame in the current slot as a packet; the slot goes back to the kernel."""
-        word = self.slot * _WORDS
+        word = self.slot * self.frames.words
         status = self.ring[word]
         length = self.ring[word + 1]
         captured: u32 = self.ring[word + 2]
         start = self.ring[word + 3] & 0xFFFF
         if captured > self.snap_bytes:
             captured = u32(self.snap_bytes)
-        if start + captured > FRAME_BYTES:
+        if start + captured > self.frames.slot_bytes:
             captured = u32(0)
         p = self.pool.allocate(captured)
         if p is not None:
@@ -163,7 +168,7 @@ class FromDevice(EthernetSource):
                 p.data.u16[14] = self.ring[word + 6] & 0xFFFF
             p.set_mac(0)
         self.ring[word] = 0
-        self.slot = (self.slot + 1) & (_FRAMES - 1)
+        self.slot = (self.slot + 1) & (self.frames.count - 1)
         return p
 
     @datapath
@@ -179,7 +184,7 @@ class FromDevice(EthernetSource):
                 moved += 1
                 self.deliver(p)
             else:
-                if (self.ring[self.slot * _WORDS] & _TO_USER) == 0:
+                if (self.ring[self.slot * self.frames.words] & _TO_USER) == 0:
                     break
                 moved += 1
                 q = self.receive()

@@ -2,14 +2,13 @@
 
 from penstock.elements import ConfigureError, Element, HostPacket, Packet, Task, datapath, u32, u64
 from penstock.elements.hostinterface import HostInterface
-from penstock.elements.packetsocket import FRAME_BYTES, HEADER_BYTES, PacketSocket, make_ring
+from penstock.elements.packetsocket import HEADER_BYTES, FrameRing, PacketSocket
 from penstock.elements.signals import upstream_signal
 from penstock.lang.arguments import UInt32, Word
 
 __all__ = ["ToDevice"]
 
-_FRAMES = 1024
-_WORDS = FRAME_BYTES // 4
+_USUAL_BYTES = 1900
 _SEND_REQUEST = 1
 _METHODS = ("", "LINUX", "DEFAULT", "PCAP", "TAP")
 
@@ -51,9 +50,6 @@ class ToDevice(Element):
         if not 1 <= burst <= 1024:
             raise ConfigureError("BURST: must be between 1 and 1024")
         self.devname, self.burst = devname, burst
-        self.longest = FRAME_BYTES - HEADER_BYTES
-        if not self.is_tap:
-            self.ring = make_ring(_FRAMES)
         self.task = Task(self)
 
     def initialize(self) -> None:
@@ -61,13 +57,16 @@ class ToDevice(Element):
             self.tap = HostInterface.get(self.devname, frames=True)
         else:
             self.socket = PacketSocket(self.devname)
-            self.socket.ring(_FRAMES, sends=True)
+            self.frames = FrameRing(self.socket.longest if self.socket.longest > _USUAL_BYTES else 0)
+            self.ring = self.frames.slots
+            self.longest = self.frames.slot_bytes - HEADER_BYTES
+            self.socket.ring(self.frames, sends=True)
         self.signal = upstream_signal(self, 0, self.task)
 
     def started(self) -> None:
         assert self._memory is not None
         if not self.is_tap:
-            self.socket.map_into(self._memory, self.ring)
+            self.socket.map_into(self._memory, self.frames)
             self.router.calls.after_run.append(self._kick)
 
     def cleanup(self) -> None:
@@ -117,12 +116,12 @@ class ToDevice(Element):
             self.drops += 1
             self.checked_output_push(1, p)
             return
-        word = self.slot * _WORDS
+        word = self.slot * self.frames.words
         n = p.length
         p.data.store_to(self.ring, word * 4 + HEADER_BYTES, 0, n)
         self.ring[word + 1] = n
         self.ring[word] = _SEND_REQUEST
-        self.slot = (self.slot + 1) & (_FRAMES - 1)
+        self.slot = (self.slot + 1) & (self.frames.count - 1)
         self.filled = 1
         self.sent(p)
 
@@ -132,7 +131,7 @@ class ToDevice(Element):
         full = False
         for _ in range(self.burst):
             if not self.is_tap:
-                if self.ring[self.slot * _WORDS] != 0:
+                if self.ring[self.slot * self.frames.words] != 0:
                     full = True
                     break
             p = self.input(0).pull()
