@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 
 from penstock.lang.source import ConfigurationError
+from penstock.packet.capture import CaptureReader
 from penstock.runtime.router import Router
 from tests.conftest import needs_root
 from tests.harness import running
+from tests.traffic import checksum
 
 pytestmark = [
     needs_root(),
@@ -58,6 +60,37 @@ def test_ping_of_the_kernel_is_answered(link: str) -> None:
         assert int(router.read("t.count")) >= 9
         assert router.read("FromDevice@1.kernel_drops") == "0"
     assert LINK in sh("ip -o link")
+
+
+TALK = """
+import socket
+for family, address in ((socket.AF_INET, "10.99.0.1"), (socket.AF_INET6, "fd99::1")):
+    socket.socket(family, socket.SOCK_DGRAM).sendto(b"odd", (address, 9))
+    try:
+        socket.create_connection((address, 9), 0.3)
+    except OSError:
+        pass
+"""
+
+
+def test_checksums_that_the_kernel_leaves_to_a_card_are_made(link: str, tmp_path: Path) -> None:
+    sh(f"ip -n {HOST} addr add fd99::2/64 dev eth0 nodad; ip -n {HOST} neigh add 10.99.0.1 lladdr 2:0:0:0:0:1 dev eth0;"
+       f"ip -n {HOST} neigh add fd99::1 lladdr 2:0:0:0:0:1 dev eth0")
+    text = f"FromDevice({link}, PROMISC true) -> c :: Counter -> ToDump({tmp_path}/a.pcap, SNAPLEN 0, UNBUFFERED true);"
+    with running(text) as router:
+        subprocess.run(["ip", "netns", "exec", HOST, sys.executable, "-c", TALK], check=True)
+        assert wait_until(lambda: int(router.read("c.count")) >= 4)
+        time.sleep(0.2)
+    kinds = set()
+    with CaptureReader(str(tmp_path / "a.pcap")) as packets:
+        for frame in (p.data for p in packets):
+            six = frame[12:14] == b"\x86\xdd"
+            protocol, addresses = (frame[20], frame[22:54]) if six else (frame[23], frame[26:34])
+            if frame[12:14] in (b"\x08\0", b"\x86\xdd") and protocol in (6, 17):
+                segment = frame[54:] if six else frame[34 : 14 + int.from_bytes(frame[16:18], "big")]
+                assert checksum(addresses + bytes([0, protocol]) + len(segment).to_bytes(2, "big") + segment) == 0
+                kinds.add((six, protocol))
+    assert kinds == {(False, 6), (False, 17), (True, 6), (True, 17)}
 
 
 def test_jumbo_frames_come_and_go_whole(link: str) -> None:

@@ -1,5 +1,6 @@
 """FromDevice."""
 
+from penstock.datapath.checksum import checksum_finish
 from penstock.elements import ConfigureError, HostSource, Packet, Task, datapath, u32, u64
 from penstock.elements.ethernetsource import EthernetSource
 from penstock.elements.framefilter import KernelKeptOut, attach_filter
@@ -10,7 +11,7 @@ from penstock.lang.arguments import UInt32, Word, parse_bool
 __all__ = ["FromDevice"]
 
 _LEAST_BYTES, _MAX_BYTES = 2046, 65535
-_TO_USER, _VLAN_VALID, _TPID_VALID = 1, 0x10, 0x40
+_TO_USER, _CHECKSUM_UNFINISHED, _VLAN_VALID, _TPID_VALID = 1, 8, 0x10, 0x40
 _METHODS = ("", "LINUX", "DEFAULT", "PCAP", "TAP")
 
 
@@ -142,6 +143,35 @@ class FromDevice(EthernetSource):
         self.count = self.drops = 0
 
     @datapath
+    def finish_checksum(self, p: Packet) -> None:
+        """Do what a host on this machine left to its card: of TCP and UDP, the field has the pseudo header's sum and no more."""
+        at: u32 = 12
+        if p.data.has(0, 18) and (p.data.u16[12] == 0x8100 or p.data.u16[12] == 0x88A8):
+            at = 16
+        if not p.data.has(at, 22):
+            return
+        start: u32 = 0
+        length: u32 = 0
+        protocol: u32 = 0
+        if p.data.u16[at] == 0x0800:
+            header: u32 = (u32(p.data.u8[at + 2]) & 15) * 4
+            start = at + 2 + header
+            length = u32(p.data.u16[at + 4]) - min(header, u32(p.data.u16[at + 4]))
+            protocol = p.data.u8[at + 11]
+        elif p.data.u16[at] == 0x86DD and p.data.has(at, 42):
+            start = at + 42
+            length = p.data.u16[at + 6]
+            protocol = p.data.u8[at + 8]
+        where: u32 = 0
+        if protocol == 6 and length >= 20:
+            where = start + 16
+        elif protocol == 17 and length >= 8:
+            where = start + 6
+        if where != 0 and p.data.has(start, length):
+            value = checksum_finish(p.data.checksum(start, length))
+            p.data.u16[where] = 0xFFFF if value == 0 and protocol == 17 else value
+
+    @datapath
     def receive(self) -> Packet | None:
         """The frame in the current slot as a packet; the slot goes back to the kernel."""
         word = self.slot * self.frames.words
@@ -167,6 +197,8 @@ class FromDevice(EthernetSource):
                 p.data.u16[12] = 0x8100 if (status & _TPID_VALID) == 0 else self.ring[word + 6] >> 16
                 p.data.u16[14] = self.ring[word + 6] & 0xFFFF
             p.set_mac(0)
+            if (status & _CHECKSUM_UNFINISHED) != 0:
+                self.finish_checksum(p)
         self.ring[word] = 0
         self.slot = (self.slot + 1) & (self.frames.count - 1)
         return p
