@@ -240,7 +240,7 @@ def test_bad_filters_are_named(options: str, message: str) -> None:
         Router.from_text(f"FromDevice(lo, {options}) -> Discard")
 
 
-@pytest.mark.parametrize(("filters", "message"), [("drop eth0", "expected 'drop dev INTERFACE'"), ("drop dev nosuchdev", "no such interface")])
+@pytest.mark.parametrize(("filters", "message"), [("drop eth0", "expected 'drop dev INTERFACE'"), ("\"drop dev nosuchdev\"", "no such interface")])
 def test_bad_kernel_filters_are_named(filters: str, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         Router.from_text(f"KernelFilter({filters})")

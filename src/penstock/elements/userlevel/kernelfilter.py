@@ -25,7 +25,7 @@ class KernelFilter(Element):
     def configure(self, *filter: Raw, type: Word = "") -> None:
         self.devices: list[str] = []
         for text in filter:
-            words = [unquote(w) for w in split_words(text)]
+            words = split_words(unquote(text))
             if len(words) != 3 or [w.lower() for w in words[:2]] != ["drop", "dev"]:
                 raise ConfigureError(f"'{text}': expected 'drop dev INTERFACE'")
             self.devices.append(words[2])
