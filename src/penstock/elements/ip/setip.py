@@ -1,7 +1,7 @@
 """SetIPChecksum and SetIPDSCP."""
 
 from penstock.datapath.checksum import checksum_adjust, checksum_finish
-from penstock.elements import ConfigureError, Element, Packet, datapath, u8, u64
+from penstock.elements import ConfigureError, Element, Packet, datapath, u8, u32, u64
 from penstock.lang.arguments import Byte, parse_int
 
 __all__ = ["SetIPChecksum", "SetIPDSCP"]
@@ -27,8 +27,8 @@ class SetIPChecksum(Element):
         if p.network.has(0, 20):
             header_bytes = p.ip.header_length * 4
             if header_bytes >= 20 and p.network.has(0, header_bytes):
-                p.ip.checksum = 0
-                p.ip.checksum = checksum_finish(p.network.checksum(0, header_bytes))
+                # The old one is taken out of the sum: a load of bytes that were just written over waits for the store.
+                p.ip.checksum = checksum_finish(p.network.checksum(0, header_bytes, u32(p.ip.checksum) ^ 0xFFFF))
                 return p
         self.drops += 1
         p.kill()
