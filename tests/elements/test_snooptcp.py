@@ -115,3 +115,16 @@ def test_any_stream_is_taken_alike_by_both_engines(seed: int) -> None:
     parts = [Sent(chance.randbytes(chance.randrange(1, 300)) if chance.random() < 0.5 else udp(1, 2, b"y" * chance.randrange(99))) for _ in range(80)]
     results = [run_packets("feed :: Feed -> r :: Reframe -> s :: Sink", parts, engine=engine, rounds=200) for engine in ("compiled", "interpreter")]
     assert results[0].packets == results[1].packets and results[0].handlers == results[1].handlers
+
+
+def test_everything_is_forgotten_on_request() -> None:
+    sent = [Sent(tcp(80, 4000 + i % 5, b"data", ACK, "10.0.0.1", "10.0.0.2", sequence=100 + i), network=0, transport=20) for i in range(20)]
+    found: list[str] = []
+
+    def clear(router: Router) -> None:
+        found.append(router.read("n.flows") + " " + router.read("n.kept"))
+        router.write("n.clear")
+        found.append(router.read("n.flows") + " " + router.read("n.kept"))
+
+    run_packets(SNOOP.format(""), sent, rounds=20, between=clear)
+    assert found == ["5 20", "0 0"]

@@ -6,7 +6,10 @@ from penstock.datapath.checksum import checksum_finish, pseudo_header_sum
 from penstock.datapath.packet import Packet
 from penstock.datapath.sched import Timer
 from penstock.datapath.source import abstraction, datapath
-from penstock.elements.element import Element
+from penstock.elements.element import ConfigureError, Element
+from penstock.elements.outerheader import write_ip4
+from penstock.elements.segments import HALF
+from penstock.elements.tcppayload import tcp_option
 from penstock.packet.integers import boolean, u32, u64
 
 __all__ = ["ACK", "FIN", "PSH", "RST", "SYN", "TCPSender", "TCPSpeaker"]
@@ -15,9 +18,10 @@ FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
 _FIRST_RTO_NS, _LEAST_RTO_NS, _LONGEST_RTO_NS = 1_000_000_000, 200_000_000, 60_000_000_000
 _MAX_TRIES = 12
 _MAX_WINDOW = 1 << 24
-_HALF = 0x8000_0000
 _MSS_OPTION, _MSS_OPTION_BYTES = 2, 4
 _DEFAULT_MSS = 536
+_MOST_OPTIONS = 40
+_LONGEST_MSS = 1460
 
 
 class TCPSpeaker(Element):
@@ -55,15 +59,10 @@ class TCPSpeaker(Element):
         p.data.u16[16] = 0
         p.data.u16[16] = checksum_finish(p.data.checksum(0, length, pseudo_header_sum(src, dst, u32(6), length)))
         p.push(20)
-        p.data.u32[0] = 0x4500_0000 | (length + 20)
-        # Nothing of it may be fragmented: its size is the peer's choice.
-        p.data.u32[4] = 0x4000
-        p.data.u32[8] = 0x4006_0000
-        p.data.u32[12] = src
-        p.data.u32[16] = dst
-        p.data.u16[10] = checksum_finish(p.data.checksum(0, 20))
         p.set_network(0)
         p.set_transport(20)
+        # Nothing of it may be fragmented: its size is the peer's choice.
+        write_ip4(p, src, dst, u32(6), u32(64), u32(0), u32(0), u32(0x4000))
         p.dst_ip = dst
 
     @datapath
@@ -71,17 +70,10 @@ class TCPSpeaker(Element):
         """What a SYN says of the longest segment; 536 where it says nothing (RFC 9293, section 3.7.1)."""
         end: u32 = p.tcp.offset * 4
         at: u32 = 20
-        for _ in range(40):
-            if at + 1 >= end or not p.transport.has(at, 4):
-                break
-            kind: u32 = p.transport.u8[at]
-            if kind == 0:
-                break
-            if kind == 1:
-                at += 1
-            else:
-                length: u32 = p.transport.u8[at + 1]
-                if length < 2:
+        if end > 20 and p.transport.has(0, end):
+            for _ in range(_MOST_OPTIONS):
+                kind, length = tcp_option(p, at, end)
+                if kind == 0:
                     break
                 if kind == _MSS_OPTION and length == _MSS_OPTION_BYTES:
                     return u32(max(p.transport.u16[at + 2], u32(64)))
@@ -123,8 +115,16 @@ class TCPSender(TCPSpeaker):
     retransmissions: u64
     timeouts: u64
 
-    def set_sender(self) -> None:
+    def set_sender(self, mss: int) -> None:
+        if not 64 <= mss <= _LONGEST_MSS:
+            raise ConfigureError(f"MSS: must be between 64 and {_LONGEST_MSS}")
+        self.own_mss = mss
         self.timer = Timer(self)
+
+    def begin_soon(self) -> None:
+        """Have ``probe`` called, in which a sender that is closed begins."""
+        self.una, self.nxt, self.deadline_ns = 0, 0, 1
+        self.timer.schedule_after(0)
 
     def add_handlers(self) -> None:
         for name in ("cwnd", "retransmissions", "timeouts", "mss"):
@@ -158,11 +158,12 @@ class TCPSender(TCPSpeaker):
         self.ssthresh = _MAX_WINDOW
 
     @datapath
-    def open_window(self, mss: u32, window: u32) -> None:
-        """The connection is established: ten segments may go (RFC 6928)."""
-        self.mss = mss
-        self.window = window
-        self.cwnd = 10 * mss
+    def open_window(self, p: Packet, mss: u32) -> None:
+        """The connection is established by this packet, of a peer that takes segments that long: ten may go (RFC 6928)."""
+        self.mss = min(mss, u32(self.own_mss))
+        self.acknowledged(u32(p.tcp.acknowledgement), u32(p.tcp.window), u32(0))
+        self.window = p.tcp.window
+        self.cwnd = 10 * self.mss
 
     @datapath
     def room(self) -> u32:
@@ -235,7 +236,7 @@ class TCPSender(TCPSpeaker):
             self.rto_ns = min(max(self.srtt_ns + 4 * self.rttvar_ns, u64(_LEAST_RTO_NS)), u64(_LONGEST_RTO_NS))
         if self.recovering:
             left: u32 = self.recover - number
-            if left == 0 or left >= _HALF:
+            if left == 0 or left >= HALF:
                 self.recovering = False
                 self.cwnd = self.ssthresh
             else:

@@ -4,6 +4,7 @@ from penstock.datapath.checksum import checksum_finish, pseudo_header_sum
 from penstock.elements import ConfigureError, Packet, Timer, datapath, u32, u64
 from penstock.elements.local.tcpbuffer import buffer_behind
 from penstock.elements.portwise import PortwiseElement
+from penstock.elements.segments import HALF
 from penstock.elements.tcppayload import tcp_payload_bytes
 from penstock.elements.tcpspeaking import ACK, FIN, RST, SYN, TCPSpeaker
 from penstock.lang.arguments import Seconds
@@ -95,7 +96,7 @@ class TCPAck(PortwiseElement, TCPSpeaker):
         self.dst = p.ip.src
         ports: u32 = p.transport.u32[0]
         self.tcp_ports = (ports << 16) | (ports >> 16)
-        if (flags & ACK) != 0 and tcp.acknowledgement - self.number < 0x8000_0000:
+        if (flags & ACK) != 0 and tcp.acknowledgement - self.number < HALF:
             self.number = tcp.acknowledgement
         if size != 0:
             was: u32 = self.owed
@@ -117,7 +118,7 @@ class TCPAck(PortwiseElement, TCPSpeaker):
         tcp.flags = u32(tcp.flags) | ACK
         tcp.window = self.room()
         end: u32 = tcp.sequence + tcp_payload_bytes(p) + (u32(tcp.flags) & FIN)
-        if end - self.number < 0x8000_0000:
+        if end - self.number < HALF:
             self.number = end
         tcp.checksum = 0
         length: u32 = u32(p.ip.length) - u32(p.ip.header_length) * 4

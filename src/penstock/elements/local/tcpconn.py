@@ -2,8 +2,9 @@
 
 from penstock.elements import ConfigureError, HandlerError, Notifier, Packet, PacketRing, abstraction, boolean, datapath, u8, u32, u64
 from penstock.elements.local.tcpbuffer import buffer_behind
+from penstock.elements.segments import HALF
 from penstock.elements.signals import upstream_signal
-from penstock.elements.tcppayload import tcp_payload_bytes
+from penstock.elements.tcppayload import is_tcp_segment, tcp_payload_bytes
 from penstock.elements.tcpspeaking import ACK, FIN, PSH, RST, SYN, TCPSender
 from penstock.lang.arguments import IPAddress, Port, UInt16, UInt32, unparse_ip
 
@@ -63,16 +64,14 @@ class TCPConn(TCPSender):
                   capacity: UInt32 = 256) -> None:
         if active and not (daddr and dport):
             raise ConfigureError("ACTIVE: needs DADDR and DPORT")
-        if not 64 <= mss <= 1460:
-            raise ConfigureError("MSS: must be between 64 and 1460")
         if not 1 <= capacity <= 4096:
             raise ConfigureError("CAPACITY: out of range, bound 4096")
-        self.saddr, self.sport, self.daddr, self.dport, self.active, self.own_mss = saddr, sport, daddr, dport, active, mss
+        self.saddr, self.sport, self.daddr, self.dport, self.active = saddr, sport, daddr, dport, active
         self.capacity = capacity
         self.ring = PacketRing(capacity)
         self.packets_held = capacity + 1
         self.ready = Notifier(active=True)
-        self.set_sender()
+        self.set_sender(mss)
 
     def initialize(self) -> None:
         self.buffer = buffer_behind(self)
@@ -100,8 +99,8 @@ class TCPConn(TCPSender):
             raise HandlerError("needs DADDR and DPORT")
         if self.state not in (_CLOSED, _LISTENING):
             raise HandlerError(f"the connection is {_STATES[self.state]}")
-        self.state, self.una, self.nxt, self.deadline_ns = _CLOSED, 0, 0, 1
-        self.timer.schedule_after(0)
+        self.state = _CLOSED
+        self.begin_soon()
 
     def _close(self, text: str) -> None:
         if self.state != _OPEN:
@@ -230,7 +229,7 @@ class TCPConn(TCPSender):
             if p is None:
                 break
             end: u32 = p.tcp.sequence + tcp_payload_bytes(p)
-            if self.una - end >= 0x8000_0000:
+            if self.una - end >= HALF:
                 self.ring.put_front(p)
                 break
             p.kill()
@@ -239,9 +238,7 @@ class TCPConn(TCPSender):
     def established(self, p: Packet) -> None:
         self.state = _OPEN
         self.connections += 1
-        self.open_window(min(self.mss, u32(self.own_mss)), u32(p.tcp.window))
-        self.acknowledged(u32(p.tcp.acknowledgement), u32(p.tcp.window), u32(0))
-        self.cwnd = 10 * self.mss
+        self.open_window(p, u32(self.mss))
         self.ready.wake()
 
     @datapath
@@ -310,7 +307,7 @@ class TCPConn(TCPSender):
 
     @datapath
     def push(self, port: int, p: Packet) -> None:
-        if not p.network.has(0, 20) or p.ip.protocol != 6 or (p.ip.fragment & 0x3FFF) != 0 or not p.transport.has(0, 20):
+        if not is_tcp_segment(p):
             p.kill()
             return
         if self.lingers and (p.tcp.flags & (SYN | RST)) == 0 and p.ip.src == self.peer_ip and p.tcp.src == self.peer_port:

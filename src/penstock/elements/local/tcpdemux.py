@@ -2,11 +2,11 @@
 
 from penstock.elements import NONE, Array, ConfigureError, HandlerError, Packet, Struct, Table, datapath, u8, u32, u64
 from penstock.elements.reaping import ReapingElement
+from penstock.elements.tcpspeaking import ACK, FIN, RST, SYN
 from penstock.lang.arguments import Seconds, unparse_ip
 
 __all__ = ["TCPDemux"]
 
-_FIN, _SYN, _RST, _ACK = 1, 2, 4, 16
 _LINGER_NS = 2_000_000_000
 
 
@@ -98,7 +98,7 @@ class TCPDemux(ReapingElement):
             return
         flags = u32(p.tcp.flags)
         i, side = self.find(p)
-        if i == NONE and (flags & (_SYN | _ACK | _RST)) == _SYN:
+        if i == NONE and (flags & (SYN | ACK | RST)) == SYN:
             output = self.free_output()
             if output != NONE:
                 i = self.table.insert((p.ip.src, p.ip.dst, p.transport.u32[0]))
@@ -114,14 +114,14 @@ class TCPDemux(ReapingElement):
         mine = self.table.slots[i].value
         out: u32 = mine.output
         wait: u64 = self.timeout_ns
-        if (flags & _FIN) != 0:
+        if (flags & FIN) != 0:
             mine.fins |= side
-        if (flags & _SYN) != 0 and side == 1:
+        if (flags & SYN) != 0 and side == 1:
             mine.fins = 0
         if mine.fins == 3:
             # The last acknowledgement is still to come.
             wait = u64(_LINGER_NS)
         mine.over_ns = self.clock.recent + wait
-        if (flags & _RST) != 0:
+        if (flags & RST) != 0:
             self.end_entry(i)
         self.output(out).push(p)

@@ -2,7 +2,7 @@
 
 from penstock.datapath.checksum import checksum_finish, pseudo_header_sum
 from penstock.elements import Element, Packet, datapath, u32, u64
-from penstock.elements.tcppayload import tcp_payload_bytes
+from penstock.elements.tcppayload import is_tcp_segment, tcp_payload_bytes
 
 __all__ = ["StatelessTCPResponder", "TCPReflector"]
 
@@ -61,7 +61,7 @@ class StatelessTCPResponder(Element):
 
     @datapath
     def simple_action(self, p: Packet) -> Packet | None:
-        if not p.network.has(0, 20) or p.ip.protocol != 6 or (p.ip.fragment & 0x3FFF) != 0 or not p.transport.has(0, 20):
+        if not is_tcp_segment(p):
             p.kill()
             return None
         header = u32(p.ip.header_length) * 4

@@ -1,7 +1,7 @@
 """ToyTCP: one TCP connection that sends as much as it may."""
 
 from penstock.elements import ConfigureError, Packet, abstraction, boolean, datapath, u8, u32, u64
-from penstock.elements.tcppayload import tcp_payload_bytes
+from penstock.elements.tcppayload import is_tcp_segment, tcp_payload_bytes
 from penstock.elements.tcpspeaking import ACK, FIN, PSH, RST, SYN, TCPSender
 from penstock.lang.arguments import Port, UInt16, UInt32
 
@@ -51,12 +51,10 @@ class ToyTCP(TCPSender):
 
     def configure(self, dport: Port, sport: UInt16 = 0, *, limit: UInt32 = 0, mss: UInt16 = 1460, active: bool = True,
                   stop: bool = False) -> None:
-        if not 64 <= mss <= 1460:
-            raise ConfigureError("MSS: must be between 64 and 1460")
         if dport == 0:
             raise ConfigureError("DPORT: must not be 0")
-        self.dport, self.own_port, self.limit, self.own_mss, self.active, self.stop = dport, sport, limit, mss, active, stop
-        self.set_sender()
+        self.dport, self.own_port, self.limit, self.active, self.stop = dport, sport, limit, active, stop
+        self.set_sender(mss)
 
     def started(self) -> None:
         if self.active:
@@ -72,9 +70,7 @@ class ToyTCP(TCPSender):
 
     def _open(self, text: str) -> None:
         self.state = _CLOSED
-        self.una = self.nxt = 0
-        self.deadline_ns = 1
-        self.timer.schedule_after(0)
+        self.begin_soon()
 
     # Out
 
@@ -169,9 +165,7 @@ class ToyTCP(TCPSender):
 
     @datapath
     def is_mine(self, p: Packet) -> bool:
-        if not p.network.has(0, 20) or p.ip.protocol != 6 or (p.ip.fragment & 0x3FFF) != 0 or not p.transport.has(0, 20):
-            return False
-        return bool(p.transport.u32[0] == ((u32(self.dport) << 16) | self.sport))
+        return is_tcp_segment(p) and bool(p.transport.u32[0] == ((u32(self.dport) << 16) | self.sport))
 
     @datapath
     def open_answer(self, p: Packet) -> None:
@@ -185,9 +179,7 @@ class ToyTCP(TCPSender):
         elif (flags & SYN) != 0:
             self.expected = tcp.sequence + 1
             self.state = _OPEN
-            self.open_window(min(self.mss_of(p), u32(self.own_mss)), u32(tcp.window))
-            self.acknowledged(u32(tcp.acknowledgement), u32(tcp.window), u32(0))
-            self.cwnd = 10 * self.mss
+            self.open_window(p, self.mss_of(p))
             self.transmit(u32(ACK), u32(self.nxt), u32(0), u32(0))
             self.send_more()
 

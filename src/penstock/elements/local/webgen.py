@@ -2,9 +2,9 @@
 
 from penstock.elements import NONE, ConfigureError, HandlerError, Packet, Struct, Table, abstraction, boolean, datapath, u8, u32, u64
 from penstock.elements.reaping import REAP_NS, ReapingElement
-from penstock.elements.tcppayload import tcp_payload_bytes
+from penstock.elements.tcppayload import is_tcp_segment, tcp_payload_bytes
 from penstock.elements.tcpspeaking import ACK, FIN, PSH, RST, SYN, TCPSpeaker
-from penstock.lang.arguments import ArgumentError, IPAddress, IPPrefix, Port, Seconds, UInt32, parse_real
+from penstock.lang.arguments import ArgumentError, IPAddress, IPPrefix, Port, Seconds, UInt32, parse_bool, parse_real
 
 __all__ = ["WebGen"]
 
@@ -90,7 +90,7 @@ class WebGen(ReapingElement, TCPSpeaker):
         self.add_read("average_time", lambda: f"{self.spent_ns / 1e9 / self.completed:.6f}" if self.completed else "0")
         self.add_read("rate", lambda: f"{self.per_second / 1000:g}")
         self.add_write("rate", self._set_rate)
-        self.add_data("active", "active", lambda text: text.strip().lower() in ("true", "1", "yes"))
+        self.add_data("active", "active", lambda text: parse_bool(text.strip()))
         self.add_write("reset_counts", self._reset, flags="b")
 
     def _set_rate(self, text: str) -> None:
@@ -200,9 +200,7 @@ class WebGen(ReapingElement, TCPSpeaker):
 
     @datapath
     def is_from_server(self, p: Packet) -> bool:
-        if not p.network.has(0, 20) or p.ip.protocol != 6 or (p.ip.fragment & 0x3FFF) != 0 or not p.transport.has(0, 20):
-            return False
-        return bool(p.ip.src == self.dst and p.tcp.src == self.dport)
+        return is_tcp_segment(p) and bool(p.ip.src == self.dst and p.tcp.src == self.dport)
 
     @datapath
     def take(self, i: u32, p: Packet) -> None:

@@ -4,12 +4,12 @@ from penstock.elements import NONE, ConfigureError, Packet, Struct, Table, Timer
 from penstock.elements.portwise import PortwiseElement
 from penstock.elements.reaping import ReapingElement
 from penstock.elements.segments import HALF, SegmentPool
-from penstock.elements.tcppayload import tcp_payload_bytes
+from penstock.elements.tcppayload import is_tcp_segment, tcp_payload_bytes
+from penstock.elements.tcpspeaking import ACK, FIN, RST, SYN
 from penstock.lang.arguments import Seconds, UInt32
 
 __all__ = ["SnoopTCP"]
 
-_FIN, _SYN, _RST, _ACK = 1, 2, 4, 16
 _TICK_NS, _LEAST_RTO_NS, _FIRST_RTO_NS = 10_000_000, 40_000_000, 200_000_000
 _MAX_TRIES = 8
 _IDLE_NS = 120_000_000_000
@@ -106,8 +106,7 @@ class SnoopTCP(PortwiseElement, ReapingElement):
 
     @datapath
     def forget_all(self) -> None:
-        for _ in range(self.table.entries):
-            i = self.table.after(u32(0))
+        for i in range(self.table.top):
             if self.table.used(i):
                 self.end_entry(i)
 
@@ -174,9 +173,7 @@ class SnoopTCP(PortwiseElement, ReapingElement):
 
     @datapath
     def is_whole(self, p: Packet) -> bool:
-        if not p.network.has(0, 20) or p.ip.protocol != 6 or (p.ip.fragment & 0x3FFF) != 0 or not p.transport.has(0, 20):
-            return False
-        return p.network.has(0, u32(p.ip.length))
+        return is_tcp_segment(p) and p.network.has(0, u32(p.ip.length))
 
     @datapath
     def from_wire(self, p: Packet) -> None:
@@ -184,7 +181,7 @@ class SnoopTCP(PortwiseElement, ReapingElement):
         sequence: u32 = p.tcp.sequence
         size: u32 = tcp_payload_bytes(p)
         i = self.table.find((p.ip.src, p.ip.dst, p.transport.u32[0]))
-        if (flags & (_SYN | _RST)) != 0:
+        if (flags & (SYN | RST)) != 0:
             if i != NONE:
                 self.end_entry(i)
             return
@@ -236,19 +233,19 @@ class SnoopTCP(PortwiseElement, ReapingElement):
         i = self.table.find((p.ip.dst, p.ip.src, (ports << 16) | (ports >> 16)))
         if i == NONE:
             return False
-        if (flags & (_SYN | _RST)) != 0:
+        if (flags & (SYN | RST)) != 0:
             self.end_entry(i)
             return False
         flow = self.table.slots[i].value
         flow.seen_ns = self.clock.recent
         number: u32 = p.tcp.acknowledgement
         ahead: u32 = number - flow.acked
-        if (flags & _ACK) == 0 or ahead - 1 < HALF - 1:
-            if (flags & _ACK) != 0 and flow.highest - number < HALF:
+        if (flags & ACK) == 0 or ahead - 1 < HALF - 1:
+            if (flags & ACK) != 0 and flow.highest - number < HALF:
                 self.acknowledged(i, number)
             flow.window = p.tcp.window
             return False
-        is_pure = tcp_payload_bytes(p) == 0 and (flags & _FIN) == 0
+        is_pure = tcp_payload_bytes(p) == 0 and (flags & FIN) == 0
         if ahead != 0:
             # Older than what the sender knows already.
             return is_pure

@@ -1,8 +1,9 @@
 """TCPSequenceRandomizer."""
 
 from penstock.datapath.checksum import checksum_adjust32
-from penstock.elements import NONE, ConfigureError, Packet, Struct, Table, datapath, u8, u32, u64
+from penstock.elements import NONE, ConfigureError, Packet, Struct, Table, datapath, u32, u64
 from penstock.elements.reaping import ReapingElement
+from penstock.elements.tcppayload import tcp_option
 from penstock.lang.arguments import Seconds, UInt32
 
 __all__ = ["TCPSequenceRandomizer"]
@@ -115,21 +116,13 @@ class TCPSequenceRandomizer(ReapingElement):
         """The edges of SACK blocks among the options, which end at byte ``end``."""
         at: u32 = 20
         for _ in range(_OPTION_BYTES):
-            if at + 1 >= end:
-                break
-            kind: u8 = p.transport.u8[at]
+            kind, length = tcp_option(p, at, end)
             if kind == 0:
                 break
-            if kind == 1:
-                at += 1
-            else:
-                length: u32 = p.transport.u8[at + 1]
-                if length < 2 or at + length > end:
-                    break
-                if kind == _SACK:
-                    for k in range((length - 2) // 4):
-                        self.shift_edge(p, offset, at + 2 + 4 * k)
-                at += length
+            if kind == _SACK:
+                for k in range((length - 2) // 4):
+                    self.shift_edge(p, offset, at + 2 + 4 * k)
+            at += length
 
     @datapath
     def shift_edge(self, p: Packet, offset: u32, at: u32) -> None:

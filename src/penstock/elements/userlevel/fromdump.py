@@ -104,15 +104,12 @@ class FromDump(TraceSource):
         if not any(self.window[2:]):
             raise HandlerError("there is no END, END_AFTER or INTERVAL to extend")
         self.extension_ns += more
+        if self.first_ns is not None:
+            self._limits(self.first_ns)
         if self.source.closed:
             # The end was reached: go on with the packet that was too late.
-            self.source.closed = False
-            self.ended = False
-            if self.first_ns is not None:
-                self._limits(self.first_ns)
+            self.source.closed = self.ended = False
             self.wake()
-        elif self.first_ns is not None:
-            self._limits(self.first_ns)
 
     def _encap(self) -> str:
         number = LINK_TYPES["IP"] if self.force_ip else self.reader.link_type
