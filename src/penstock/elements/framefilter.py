@@ -12,6 +12,7 @@ import socket
 import subprocess
 
 from penstock.elements.element import ConfigureError
+from penstock.elements.packetsocket import missing_interface
 
 __all__ = ["KernelKeptOut", "attach_filter"]
 
@@ -72,7 +73,7 @@ class KernelKeptOut:
         try:
             index = socket.if_nametoindex(device)
         except OSError:
-            raise ConfigureError(f"{device}: no such interface (there are {', '.join(n for _, n in socket.if_nameindex())})") from None
+            raise missing_interface(device) from None
         table = f"penstock_{os.getpid()}_{next(_numbers)}_{index}"
         try:
             self._nft = subprocess.Popen(["nft", "-i"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

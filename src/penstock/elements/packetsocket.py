@@ -19,7 +19,7 @@ from penstock.packet.integers import u32
 if TYPE_CHECKING:
     from penstock.datapath.memory import Memory
 
-__all__ = ["HEADER_BYTES", "FrameRing", "PacketSocket"]
+__all__ = ["HEADER_BYTES", "FrameRing", "PacketSocket", "missing_interface"]
 
 HEADER_BYTES = 32
 _BLOCK_BYTES = 1 << 16
@@ -49,12 +49,16 @@ class FrameRing:
         return struct.pack("IIII", block, self.count * self.slot_bytes // block, self.slot_bytes, self.count)
 
 
+def missing_interface(device: str) -> ConfigureError:
+    """There is no interface of that name."""
+    return ConfigureError(f"{device}: no such interface (there are {', '.join(name for _, name in socket.if_nameindex())})")
+
+
 def _explain(error: OSError, device: str, what: str) -> ConfigureError:
     if error.errno == errno.EPERM:
         return ConfigureError(f"{device}: {what} needs the right CAP_NET_RAW (run it as root)")
     if error.errno in (errno.ENODEV, errno.ENXIO):
-        names = ", ".join(name for _, name in socket.if_nameindex())
-        return ConfigureError(f"{device}: no such interface (there are {names})")
+        return missing_interface(device)
     return ConfigureError(f"{device}: {error.strerror}")
 
 

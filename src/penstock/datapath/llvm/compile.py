@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import struct
-from dataclasses import dataclass
 from typing import Any
 
+from penstock.datapath.llvm.elf import Section, sections_of
 from penstock.datapath.llvm.emit import LARGE_TEXT_BYTES
 from penstock.datapath.llvm.lines import line_at
 from penstock.datapath.llvm.parts import emit_parts
@@ -58,32 +58,7 @@ def compile_text(text: str) -> tuple[bytes, ...]:
 _PC32, _PLT32 = 2, 4
 
 
-@dataclass(frozen=True)
-class _Section:
-    name: str
-    kind: int
-    flags: int
-    offset: int
-    size: int
-    link: int
-    info: int
-    alignment: int
-
-
-def _sections(object_file: bytes) -> list[_Section]:
-    (at,) = struct.unpack_from("<Q", object_file, 40)
-    entry_size, count, names_index = struct.unpack_from("<HHH", object_file, 58)
-    rows = [struct.unpack_from("<IIQQQQIIQQ", object_file, at + i * entry_size) for i in range(count)]
-
-    def name(start: int) -> str:
-        start += rows[names_index][4]
-        return object_file[start : object_file.index(b"\0", start)].decode()
-
-    return [_Section(name(n), kind, flags, offset, size, link, info, align)
-            for n, kind, flags, _, offset, size, link, info, align, _ in rows]
-
-
-def _lay_out(objects: tuple[bytes, ...], sections: list[list[_Section]]) -> tuple[bytearray, dict[tuple[int, int], int]]:
+def _lay_out(objects: tuple[bytes, ...], sections: list[list[Section]]) -> tuple[bytearray, dict[tuple[int, int], int]]:
     """The code and constants of all objects, one behind the other, and where each section (object, number) begins."""
     block = bytearray()
     place: dict[tuple[int, int], int] = {}
@@ -98,7 +73,7 @@ def _lay_out(objects: tuple[bytes, ...], sections: list[list[_Section]]) -> tupl
     return block, place
 
 
-def _symbols(object_file: bytes, sections: list[_Section]) -> list[tuple[str, int, int]]:
+def _symbols(object_file: bytes, sections: list[Section]) -> list[tuple[str, int, int]]:
     """Name, section and value of each."""
     symbols: list[tuple[str, int, int]] = []
     for section in sections:
@@ -116,7 +91,7 @@ def link(objects: tuple[bytes, ...], exports: list[str]) -> tuple[bytes, dict[st
 
     Only relocations relative to the code itself are accepted, so the block runs wherever it is put.
     """
-    sections = [_sections(object_file) for object_file in objects]
+    sections = [sections_of(object_file) for object_file in objects]
     block, place = _lay_out(objects, sections)
     symbols = [_symbols(object_file, sections[k]) for k, object_file in enumerate(objects)]
     named = {name: place[k, index] + value
@@ -141,7 +116,7 @@ def link(objects: tuple[bytes, ...], exports: list[str]) -> tuple[bytes, dict[st
 
 def line_in(objects: tuple[bytes, ...], address: int) -> int:
     """The line number that the objects' tables give for an address in what ``link`` makes of them; 0 where they give none."""
-    sections = [_sections(object_file) for object_file in objects]
+    sections = [sections_of(object_file) for object_file in objects]
     _, place = _lay_out(objects, sections)
     for (k, i), start in place.items():
         if sections[k][i].name == ".text" and start <= address < start + sections[k][i].size:

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from penstock.datapath.llvm.elf import sections_of
+
 __all__ = ["Lines", "Place", "line_at"]
 
 _DEFINITION = re.compile(r"^(define [^\n]*@(\w+)\([^\n]*\) #\d) \{$", re.MULTILINE)
@@ -74,24 +76,13 @@ class Lines:
 
 def line_at(object_file: bytes, address: int) -> int:
     """The line number that an object's line table gives for an address in its code; 0 where it gives none."""
-    table = _section(object_file, b".debug_line")
+    table = next((object_file[s.offset : s.offset + s.size] for s in sections_of(object_file) if s.name == ".debug_line"), b"")
     best = 0
     for start, line in _rows(table):
         if start > address:
             break
         best = line or best
     return best
-
-
-def _section(object_file: bytes, wanted: bytes) -> bytes:
-    (offset,) = struct.unpack_from("<Q", object_file, 40)
-    size, count, names = struct.unpack_from("<HHH", object_file, 58)
-    sections = [struct.unpack_from("<IIQQQQIIQQ", object_file, offset + i * size) for i in range(count)]
-    for section in sections:
-        at = sections[names][4] + section[0]
-        if object_file[at : object_file.index(b"\0", at)] == wanted:
-            return object_file[section[4] : section[4] + section[5]]
-    return b""
 
 
 def _leb(data: bytes, at: int, *, signed: bool = False) -> tuple[int, int]:

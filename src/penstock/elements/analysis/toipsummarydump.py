@@ -13,6 +13,7 @@ from penstock.lang.text import split_words
 
 __all__ = ["ToIPSummaryDump"]
 
+
 class ToIPSummaryDump(HostSink):
     """Write a line of text for each packet, with the fields that CONTENTS names.
 
