@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from penstock.elements.summary_fields import FIELDS, Parts, View, stamp_text
+from penstock.elements.summary_fields import FIELDS, Parts, View, options_of, stamp_text
 from penstock.lang.arguments import unparse_ether, unparse_ip
 
 __all__ = ["MAX_RECORD_BYTES", "METADATA", "RecordError", "has_binary_form", "pack_record", "pack_text", "read_record"]
@@ -96,16 +96,7 @@ def _tcp_options(*skip: int) -> Callable[[View], bytes]:
 
     def read(view: View) -> bytes:
         tcp = view.of(6)
-        data = tcp[20 : (tcp[12] >> 4) * 4] if len(tcp) >= 20 else b""
-        out, at = b"", 0
-        while at < len(data) and data[at]:
-            size = 1 if data[at] == 1 else data[at + 1] if at + 1 < len(data) else 0
-            if size < 1 or at + size > len(data) or (size == 1 and data[at] != 1):
-                return b""
-            if data[at] not in skip:
-                out += data[at : at + size]
-            at += size
-        return out
+        return b"".join(options_of(tcp[20 : (tcp[12] >> 4) * 4], skip) or []) if len(tcp) >= 20 else b""
 
     return read
 

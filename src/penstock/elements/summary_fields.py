@@ -15,7 +15,7 @@ from penstock.lang.arguments import parse_ether, parse_int, parse_ip, unparse_et
 from penstock.lang.text import quote_word, unquote
 from penstock.packet.headers import PROTOCOL_NUMBERS
 
-__all__ = ["FIELDS", "MISSING", "Parts", "View", "canonical_name"]
+__all__ = ["FIELDS", "MISSING", "Parts", "View", "canonical_name", "options_of", "stamp_text"]
 
 MISSING = "-"
 _LETTERS = {1: "I", 6: "T", 17: "U"}
@@ -188,27 +188,26 @@ def _protocol_value(text: str) -> int:
     return parse_int(text, 0, 255)
 
 
+def options_of(data: bytes, skip: tuple[int, ...]) -> list[bytes] | None:
+    """The options of IP or TCP but those kinds, each whole; None where one is broken."""
+    out: list[bytes] = []
+    at = 0
+    while at < len(data) and data[at]:
+        length = 1 if data[at] == 1 else data[at + 1] if at + 1 < len(data) else 0
+        if at + length > len(data) or (length < 2 and data[at] != 1):
+            return None
+        if data[at] not in skip:
+            out.append(data[at : at + length])
+        at += length
+    return out
+
+
 def _options_text(data: bytes, names: dict[int, str], skip: tuple[int, ...]) -> str | None:
     """``mss1460;sackok;ts1:2;wscale3``, for the options of TCP; numbers for others."""
-    out: list[str] = []
-    at = 0
-    while at < len(data):
-        kind = data[at]
-        if kind == 0:
-            break
-        if kind == 1:
-            if 1 not in skip:
-                out.append("nop")
-            at += 1
-            continue
-        length = data[at + 1] if at + 1 < len(data) else 0
-        if length < 2 or at + length > len(data):
-            return None
-        body = data[at + 2 : at + length]
-        if kind not in skip:
-            out.append(_option_text(kind, body, names))
-        at += length
-    return ";".join(out) or "."
+    options = options_of(data, skip)
+    if options is None:
+        return None
+    return ";".join("nop" if o[0] == 1 else _option_text(o[0], o[2:], names) for o in options) or "."
 
 
 def _option_text(kind: int, body: bytes, names: dict[int, str]) -> str:
